@@ -1,0 +1,50 @@
+# From a fresh checkout: `make demo` shows it, `make test` proves it. Both make the environment `.venv` first.
+#
+#   make setup    .venv with pinned versions           make lint      ruff, its formatter, pyright
+#   make demo     train, sample, report in minutes     make parity    golden files against the reference libraries
+#   make test     the tests, two at a time             make results   docs/results.md from the records in results/
+
+PYTHON ?= python3
+JOBS ?= 2
+PY_REF ?= python3
+DEMO := runs/demo
+BIN := .venv/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+PINS := constraints-$(VERSION).txt
+READY := .venv/ready
+
+.PHONY: setup demo test lint parity results clean
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml $(wildcard constraints-*.txt)
+	@test -f $(PINS) || { echo "$(PYTHON) is Python $(VERSION); supported are 3.11 to 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c $(PINS) -r requirements.txt -r requirements-dev.txt -e .
+	touch $@
+
+demo: $(READY)
+	rm -rf $(DEMO)
+	$(BIN)/aigc train ddpm --preset laptop --workdir $(DEMO)
+	@echo "samples: $$($(BIN)/aigc sample $(DEMO) --n 64 --out $(DEMO)/grid.png)"
+	@echo "report:  $(DEMO)/report.html"
+	@$(BIN)/python -c 'import sys; from aigc_jax.training.records import verdict; from aigc_jax.training.folder import read_json; from pathlib import Path; print("figure: ", verdict(read_json(Path(sys.argv[1]))))' $(DEMO)/result.json
+
+test: $(READY)
+	$(BIN)/pytest -n $(JOBS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+# Needs another environment, with torch, torchvision, transformers, diffusers and timm: make parity PY_REF=/path/to/python
+parity:
+	@for script in tests/golden/make_*.py; do echo "$$script --check"; $(PY_REF) $$script --check || exit 1; done
+
+results: $(READY)
+	$(BIN)/aigc results
+
+clean:
+	rm -rf .venv .cache build dist *.egg-info

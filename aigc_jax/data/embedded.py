@@ -1,0 +1,158 @@
+"""The embedded sets: real data that needs no download, each a NumPy function that gives its splits.
+
+    digits    1,797 handwritten digits of scikit-learn (E. Alpaydin, C. Kaynak: UCI optical recognition of digits), 8 x
+    8 patches   crops of scikit-learn's two photographs, china.jpg and flower.jpg (CC BY, by their authors)
+    pydoc     `pydoc_data.topics`, the reference of the Python that runs this (PSF licence)
+    toy       densities of the plane, drawn with a fixed seed
+
+Each returns {split: {column: array}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Splits = dict[str, dict[str, np.ndarray]]
+
+PHOTOGRAPHS = ("china", "flower")
+TEST_DIGITS = 360
+
+
+def digits() -> Splits:
+    """`image` uint8 [8, 8, 1] (the 17 grey levels spread over 0..255), `label` 0..9; 1,437 train, 360 test.
+
+    The split is stratified and fixed: of each class the same share, the rows drawn by a generator whose stream numpy
+    never changes.
+    """
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    image = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]  # [1797, 8, 8, 1]
+    label = raw.target.astype(np.int32)
+    test = stratified(label, TEST_DIGITS)
+    return {
+        "train": {"image": image[~test], "label": label[~test]},
+        "test": {"image": image[test], "label": label[test]},
+    }
+
+
+def stratified(label: np.ndarray, count: int) -> np.ndarray:
+    """A mask [N] of `count` held-out rows: each class gives its share, rounded by largest remainder."""
+    draw = np.random.RandomState(0)  # the legacy stream: numpy promises never to change it
+    sizes = np.bincount(label)
+    share = sizes * count / len(label)
+    quota = np.floor(share).astype(int)
+    quota[np.argsort(quota - share, kind="stable")[: count - quota.sum()]] += 1
+    held = np.zeros(len(label), bool)
+    for one, n in enumerate(quota):
+        held[draw.permutation(np.flatnonzero(label == one))[:n]] = True
+    return held
+
+
+def patches(size: int = 32) -> Splits:
+    """`image` uint8 [size, size, 3] and `label`, which photograph: 0 china, 1 flower.
+
+    Train and test come from disjoint regions: columns up to four fifths of the width, and the rest. Neighbouring
+                                               patches
+    overlap: their corners lie a quarter of their size apart.
+    """
+    from sklearn.datasets import load_sample_images
+
+    splits: Splits = {}
+    photographs = load_sample_images().images  # two of [427, 640, 3]
+    width = photographs[0].shape[1]
+    if not 4 <= size <= width // 5:
+        raise ValueError(
+            f"patches of {size} pixels: the test region is {width // 5} wide, so 4 <= size <= {width // 5}"
+        )
+    for name, start, stop in (("train", 0, width * 4 // 5), ("test", width * 4 // 5, width)):
+        cut = [_windows(np.asarray(photo)[:, start:stop], size, size // 4) for photo in photographs]
+        label = np.repeat(np.arange(len(cut), dtype=np.int32), [len(one) for one in cut])
+        splits[name] = {"image": np.concatenate(cut), "label": label}
+    return splits
+
+
+def _windows(image: np.ndarray, size: int, stride: int) -> np.ndarray:
+    """[H, W, C] -> every window [n, size, size, C] on a grid of `stride`."""
+    view = np.lib.stride_tricks.sliding_window_view(image, (size, size), axis=(0, 1))[::stride, ::stride]
+    return np.ascontiguousarray(view.transpose(0, 1, 3, 4, 2)).reshape(-1, size, size, image.shape[2])
+
+
+def pydoc() -> Splits:
+    """`text`, one document a split: all topics in the order of their names; the last tenth of the characters is test."""
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics[name] for name in sorted(topics))
+    cut = len(text) * 9 // 10
+    return {"train": {"text": document(text[:cut])}, "test": {"text": document(text[cut:])}}
+
+
+def document(text: str) -> np.ndarray:
+    """One text as a column of one row."""
+    return np.array([text], dtype=object)
+
+
+def toy(name: str) -> Splits:
+    """`x` float32 [2], drawn from the density `name` of `TOYS`; 20,000 train, 5,000 test."""
+    return {
+        "train": {"x": TOYS[name](20_000, np.random.default_rng(0))},
+        "test": {"x": TOYS[name](5_000, np.random.default_rng(1))},
+    }
+
+
+def _moons(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Two interleaved half circles, noise 0.1."""
+    angle, lower = rng.uniform(0, np.pi, n), rng.integers(0, 2, n)
+    upper = np.stack([np.cos(angle), np.sin(angle)], 1)
+    return _noisy(np.where(lower[:, None], np.array([1.0, 0.5]) - upper, upper) - np.array([0.5, 0.25]), 0.1, rng)
+
+
+def _circles(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Two concentric circles of radius 1 and 2, noise 0.1."""
+    angle, radius = rng.uniform(0, 2 * np.pi, n), 1.0 + rng.integers(0, 2, n)
+    return _noisy(radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1), 0.1, rng)
+
+
+def _gaussians(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Eight Gaussians of deviation 0.2 on a circle of radius 2."""
+    angle = rng.integers(0, 8, n) * (np.pi / 4)
+    return _noisy(2 * np.stack([np.cos(angle), np.sin(angle)], 1), 0.2, rng)
+
+
+def _checkerboard(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform on the eight dark squares of a 4 x 4 board over [-2, 2]^2."""
+    column, half = rng.integers(0, 4, n), rng.integers(0, 2, n)
+    corner = np.stack([column, 2 * half + column % 2], 1) - 2
+    return (corner + rng.uniform(size=(n, 2))).astype(np.float32)
+
+
+def _roll(n: int, rng: np.random.Generator) -> np.ndarray:
+    """The swiss roll's spiral: radius proportional to the angle, from 1.5 pi to 4.5 pi, scaled to about 2."""
+    angle = 1.5 * np.pi * (1 + 2 * rng.uniform(size=n))
+    return _noisy(angle[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) / 7, 0.07, rng)
+
+
+def _pinwheel(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Five arms: stretched Gaussians, each turned by exp of its distance (Johnson et al., arXiv:1603.06277)."""
+    radial = 1 + 0.3 * rng.normal(size=n)
+    tangential = 0.1 * rng.normal(size=n)
+    angle = rng.integers(0, 5, n) * (2 * np.pi / 5) + 0.25 * np.exp(radial)
+    cos, sin = np.cos(angle), np.sin(angle)
+    x = np.stack([radial * cos - tangential * sin, radial * sin + tangential * cos], 1)
+    return (2 * x).astype(np.float32)
+
+
+def _noisy(x: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    return (x + deviation * rng.normal(size=x.shape)).astype(np.float32)
+
+
+TOYS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    "moons": _moons,
+    "circles": _circles,
+    "gaussians": _gaussians,
+    "checkerboard": _checkerboard,
+    "roll": _roll,
+    "pinwheel": _pinwheel,
+}

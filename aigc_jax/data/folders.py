@@ -1,0 +1,158 @@
+"""A user's own folder as it is: pictures, sounds or texts, told apart by their endings.
+
+    DIR/train/..., DIR/test/...    splits, where there are folders (or texts) of such names; otherwise a fixed tenth is
+                                   test
+    DIR/CLASS/name.png             `image`, and `label` where every file lies in a folder of its class, in the order of
+                                   names
+    DIR/name.png, DIR/name.txt     `caption`, where every picture has a text of its name beside it
+    DIR/name.wav                   `wave` int16 [samples], and `label` as for pictures
+    DIR/name.txt                   `text`; without splits, the last tenth of the characters of all texts is test
+
+Small sets of pictures are decoded once and kept; larger ones are decoded batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aigc_jax.data import formats
+from aigc_jax.data.recipes import recipes
+from aigc_jax.data.tables import Records, Source, Split, Table, column
+from aigc_jax.errors import UserError
+
+KINDS = {
+    "image": (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"),
+    "wave": (".wav",),
+    "text": (".txt", ".md", ".txt.gz", ".txt.xz"),
+}
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+KEEP = 2**28
+"""Bytes of decoded pictures that are kept in memory."""
+
+
+def open_folder(path: Path, channels: int | None = None) -> Source:
+    """The source of a folder, or of one file. Raises UserError where there is nothing to read."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    kind = _kind(files)
+    if kind is None:
+        known = ", ".join(recipes())
+        raise UserError(
+            f"{path}: no dataset.json and no pictures, sounds or texts among {len(files)} files; "
+            f"a known benchmark ({known}) is described by: aigc data build NAME --from {path}"
+        )
+    files = [file for file in files if _is(file, kind)]
+    splits = _splits(files, path)
+    if kind == "text":
+        return _texts(path, splits)
+    return _examples(path, kind, splits, channels)
+
+
+def _is(file: Path, kind: str) -> bool:
+    return file.name.lower().endswith(KINDS[kind])
+
+
+def _kind(files: Sequence[Path]) -> str | None:
+    """Pictures before sounds before texts: texts beside pictures are captions, a README is no data set."""
+    return next((kind for kind in KINDS if any(_is(file, kind) for file in files)), None)
+
+
+def _splits(files: Sequence[Path], path: Path) -> dict[str, list[Path]]:
+    """Files by split, where every file lies in a folder of such a name or, of a text, bears it; one split "all" else."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        top = file.relative_to(path).parts[0].partition(".")[0].lower() if file != path else ""
+        found.setdefault(SPLIT_NAMES.get(top, "all"), []).append(file)
+    return found if "train" in found and "all" not in found else {"all": list(files)}
+
+
+def _texts(path: Path, splits: dict[str, list[Path]]) -> Source:
+    texts = {name: [formats.read_text(file) for file in files] for name, files in splits.items()}
+    if "all" in texts:
+        whole = "\n".join(texts["all"])
+        cut = len(whole) * 9 // 10
+        texts = {"train": [whole[:cut]], "test": [whole[cut:]]}
+    tables = {name: Table({"text": column(documents)}, str(path)) for name, documents in texts.items()}
+    examples = {name: len(table) for name, table in tables.items()}
+    return Source(f"files:{path}", tables, _evaluation(tables), {"examples": examples})
+
+
+def _examples(path: Path, kind: str, splits: dict[str, list[Path]], channels: int | None) -> Source:
+    roots = {name: path if name == "all" else _top(files[0], path) for name, files in splits.items()}
+    classes = sorted({file.relative_to(roots[name]).parts[0] for name, files in splits.items() for file in files})
+    labelled = all(len(file.relative_to(roots[name]).parts) > 1 for name, files in splits.items() for file in files)
+    held = _held_out(splits["all"]) if "all" in splits else splits
+
+    def split(name: str, files: list[Path]) -> Split:
+        root = roots.get(name, path)
+        labels = [classes.index(file.relative_to(root).parts[0]) for file in files] if labelled else None
+        return _rows(files, kind, labels, channels)
+
+    tables = {name: split(name, files) for name, files in held.items() if files}
+    info: dict[str, Any] = {"examples": {name: len(files) for name, files in held.items()}}
+    if labelled:
+        info["classes"] = classes
+    if kind == "wave":
+        info["rate"] = _one_rate([file for files in held.values() for file in files])
+    return Source(f"files:{path}", tables, _evaluation(tables), info)
+
+
+def _top(file: Path, path: Path) -> Path:
+    return path / file.relative_to(path).parts[0]
+
+
+def _held_out(files: list[Path]) -> dict[str, list[Path]]:
+    """A fixed shuffle, its first tenth (one file at least, if there are two) as test."""
+    count = max(1, len(files) // 10) if len(files) > 1 else 0
+    order = np.random.RandomState(0).permutation(len(files))
+    return {
+        "train": [files[i] for i in np.sort(order[count:])],
+        "test": [files[i] for i in np.sort(order[:count])],
+    }
+
+
+def _evaluation(tables: dict[str, Any]) -> str:
+    return next(name for name in ("test", "valid", "train") if name in tables)
+
+
+def _rows(files: list[Path], kind: str, labels: list[int] | None, channels: int | None) -> Split:
+    captions = [file.with_suffix(".txt") for file in files]
+    captioned = kind == "image" and all(caption.is_file() for caption in captions)
+
+    def read(row: int) -> dict[str, Any]:
+        example: dict[str, Any] = {kind: _value(files[row], kind, channels)}
+        if labels is not None:
+            example["label"] = np.int32(labels[row])
+        if captioned:
+            example["caption"] = formats.read_text(captions[row]).strip()
+        return example
+
+    records = Records(len(files), read, lambda row: str(files[row]))
+    if read(0)[kind].nbytes * len(files) > KEEP:  # the first stands for all
+        return records
+    return Table(records.take(np.arange(len(files))), lambda row: str(files[row]))
+
+
+def _value(file: Path, kind: str, channels: int | None) -> np.ndarray:
+    data = formats.read_bytes(file)
+    return formats.read_picture(data, str(file), channels) if kind == "image" else formats.read_wav(data, str(file))[1]
+
+
+def _one_rate(files: list[Path]) -> int:
+    rates: dict[int, Path] = {}
+    for file in files:
+        rates.setdefault(formats.read_wav(formats.read_bytes(file), str(file))[0], file)
+    if len(rates) > 1:
+        found = ", ".join(f"{rate} Hz ({file.name})" for rate, file in rates.items())
+        raise UserError(f"{files[0].parent}: sounds of different rates: {found}")
+    return next(iter(rates))

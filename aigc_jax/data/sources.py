@@ -1,0 +1,49 @@
+"""One function for every source: `open_source(name)`."""
+
+from __future__ import annotations
+
+import functools
+
+from aigc_jax.data import embedded
+from aigc_jax.data.tables import Source, Table
+from aigc_jax.errors import UserError, nearest
+
+KINDS = ("digits", "patches", "pydoc", "toy:NAME", "files:DIR", "tfds:NAME", "synthetic")
+
+
+@functools.lru_cache(maxsize=4)
+def open_source(name: str, channels: int | None = None) -> Source:
+    """The splits of a source (`aigc_jax.data` lists them). What was opened last stays open.
+
+    channels: 1 or 3 where pictures shall be read as grey or colour; None takes them as they are.
+
+    Raises UserError for an unknown name, with the nearest ones, and for whatever is wrong with the files.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "files" and rest:
+        from aigc_jax.data.files import open_files
+
+        return open_files(rest, channels)
+    if kind == "tfds" and rest:
+        from aigc_jax.data.prepared import open_tfds
+
+        return open_tfds(rest)
+    if kind == "toy":
+        if rest not in embedded.TOYS:
+            raise UserError(nearest(rest, embedded.TOYS, "toy density"))
+        return _embedded(name, embedded.toy(rest), {})
+    if name == "digits":
+        return _embedded(name, embedded.digits(), {"classes": [str(digit) for digit in range(10)]})
+    if kind == "patches" and (not rest or rest.isdigit()):
+        try:
+            return _embedded(name, embedded.patches(int(rest or 32)), {"classes": list(embedded.PHOTOGRAPHS)})
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    if name == "pydoc":
+        return _embedded(name, embedded.pydoc(), {})
+    raise UserError(nearest(name, KINDS, "data source"))
+
+
+def _embedded(name: str, splits: embedded.Splits, info: dict[str, object]) -> Source:
+    tables = {split: Table(columns, name) for split, columns in splits.items()}
+    return Source(name, tables, "test", {**info, "examples": {split: len(table) for split, table in tables.items()}})

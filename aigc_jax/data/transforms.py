@@ -1,0 +1,130 @@
+"""Transforms of values: small functions over a batch, `f(batch, rng) -> batch`, on whole arrays.
+
+    train = compose(crop(32, pad=4), flip_lr, scale(-1, 1))
+
+A batch is a dict of arrays with the batch as first axis; `rng` belongs to this batch alone, so that batch i is the same
+whenever it is made. Where pictures have many sizes, the column is an object array [B] until `resize` or a crop
+(`aigc_jax.data.pictures`) makes it [B, H, W, C].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+Transform = Callable[[Batch, np.random.Generator], Batch]
+
+
+def compose(*transforms: Transform) -> Transform:
+    """One transform after another."""
+
+    def composed(batch: Batch, rng: np.random.Generator) -> Batch:
+        for transform in transforms:
+            batch = transform(batch, rng)
+        return batch
+
+    return composed
+
+
+def of_column(column: str, f: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Transform:
+    """`f` on one column. Raises ValueError with the columns there are."""
+
+    def transform(batch: Batch, rng: np.random.Generator) -> Batch:
+        if column not in batch:
+            raise ValueError(f"no column {column!r} to transform: the batch has {', '.join(batch)}")
+        return {**batch, column: f(batch[column], rng)}
+
+    return transform
+
+
+def of_values(column: str, f: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Transform:
+    """`f`, which looks at values and not at shapes, on one column, be it an array or an object array of many shapes."""
+
+    def each(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if x.dtype != object:
+            return f(x, rng)
+        out = np.empty(len(x), object)
+        out[:] = [f(one, rng) for one in x]
+        return out
+
+    return of_column(column, each)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """uint8 0..255 -> float32 0..1; floats pass as float32."""
+    return x / np.float32(255) if x.dtype == np.uint8 else x.astype(np.float32, copy=False)
+
+
+def scale(low: float = 0.0, high: float = 1.0, of: str = "image") -> Transform:
+    """uint8 0..255, or floats in [0, 1], -> float32 low..high, ends included."""
+    levels = np.linspace(low, high, 256, dtype=np.float32)  # a gather costs less than a product
+
+    def scaled(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return levels[x] if x.dtype == np.uint8 else np.float32(low) + np.float32(high - low) * unit(x)
+
+    return of_values(of, scaled)
+
+
+def to_unit(of: str = "image") -> Transform:
+    """uint8 0..255 -> float32 0..1."""
+    return scale(0.0, 1.0, of)
+
+
+def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...], of: str = "image") -> Transform:
+    """(x - mean) / std, x in [0, 1] (uint8 is divided by 255 first); one number, or one for each channel."""
+    shift, factor = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return of_values(of, lambda x, rng: (unit(x) - shift) / factor)
+
+
+def binarize(how: Literal["dynamic", "threshold"] = "dynamic", of: str = "image") -> Transform:
+    """Pixels as 0. and 1.: "dynamic" draws each from Bernoulli(grey) at every use, "threshold" is grey >= 0.5.
+
+    Takes uint8 (grey = x / 255; statically binarized sets hold 0 and 255 and stay as they are under both) or float32 in
+    [0, 1]. Dynamic: Salakhutdinov and Murray 2008; evaluation batches draw from a fixed seed, so that the binarized
+    test set is the same in every evaluation.
+    """
+    if how not in ("dynamic", "threshold"):
+        raise ValueError(f'binarize("dynamic") or binarize("threshold"), not {how!r}')
+
+    def binarized(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        grey = unit(x)
+        if how == "threshold":
+            return (grey >= 0.5).astype(np.float32)
+        return (rng.random(x.shape, np.float32) < grey).astype(np.float32)  # random is in [0, 1): 0 stays 0, 1 stays 1
+
+    return of_values(of, binarized)
+
+
+def dequantize(of: str = "image", low: float = 0.0, high: float = 1.0) -> Transform:
+    """uint8 -> (x + u) / 256 spread over [low, high), u ~ U[0, 1) (Theis et al., arXiv:1511.01844, section 3.1)."""
+
+    def dequantized(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        spread = (x + rng.random(x.shape, np.float32)) / np.float32(256)
+        return np.float32(low) + np.float32(high - low) * spread
+
+    return of_values(of, dequantized)
+
+
+def one_hot(classes: int, of: str = "label") -> Transform:
+    """Integers [B] -> float32 [B, classes]."""
+    return of_column(of, lambda x, rng: np.eye(classes, dtype=np.float32)[x])
+
+
+def window(length: int, of: str = "wave", random: bool = True) -> Transform:
+    """Waves of any length, int16 or float, -> float32 [B, length] in [-1, 1): a piece of a longer one, zeros after a shorter.
+
+    random: the piece begins anywhere (training); otherwise at the first sample.
+    """
+
+    def cut(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        out = np.zeros((len(x), length), np.float32)
+        for row, wave in enumerate(x):
+            start = int(rng.integers(0, max(len(wave) - length, 0) + 1)) if random else 0
+            piece = wave[start : start + length]
+            out[row, : len(piece)] = piece / np.float32(2**15) if piece.dtype == np.int16 else piece
+        return out
+
+    return of_column(of, cut)

@@ -1,0 +1,21 @@
+"""What a run is judged by beyond per-example metrics: functions of a run that give numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """(run) -> {metric: float}.
+
+    protocol: one line on how it is measured; it stands beside the numbers in `result.json`.
+    """
+
+    measure: Callable[[Any], dict[str, float]]
+    protocol: str
+
+    def __call__(self, run: Any) -> dict[str, float]:
+        return self.measure(run)

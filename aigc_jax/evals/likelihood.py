@@ -1,0 +1,94 @@
+"""Test log-likelihood where it is no plain per-example metric: importance-weighted bounds, unnormalised densities.
+
+An evaluator takes a run and gives {metric: float}. Numbers are nats per example, lower is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from aigc_jax.core import Batch, TrainState
+from aigc_jax.evals import Evaluator
+from aigc_jax.probability.distributions import log_mean_exp
+from aigc_jax.probability.mcmc import AIS
+
+PerExample = Callable[[TrainState, Batch, Array], Array]  # (state, batch, key) -> [B]
+
+
+def average(run: Any, per_example: PerExample, split: str | None = None) -> float:
+    """The mean over a split (None: the evaluation split), every example once and padding left out.
+
+    Each batch has a key of its own, folded from the run's.
+    """
+    compiled = jax.jit(per_example)
+    total, weight = 0.0, 0.0
+    for index, batch in enumerate(run.data.evaluate(split)):
+        values = np.asarray(compiled(run.state, batch, jax.random.fold_in(run.key, index)), np.float64)
+        mask = np.asarray(batch["mask"], np.float64)
+        total += float(np.sum(values * mask, where=mask > 0))  # a padded row may hold anything
+        weight += float(np.sum(mask))
+    return total / weight
+
+
+def importance_bound(
+    log_weights: Callable[[TrainState, Batch, Array, int], Array],
+    samples: int = 500,
+    chunk: int = 25,
+    split: str | None = None,
+) -> Evaluator:
+    """-E log (1/k) sum_i p(x, z_i) / q(z_i|x), z_i ~ q(z|x), k = `samples`: minus the bound of arXiv:1509.00519, eq. 8.
+
+    It lies between minus the ELBO (k = 1) and -log p(x), and falls with k.
+
+    log_weights: (state, batch, key, k) -> [k, B].
+    chunk:       draws held in memory at once. Raises ValueError unless it divides `samples`.
+    """
+    if samples % chunk:
+        raise ValueError(f"chunks of {chunk} draws do not divide {samples} samples")
+
+    def bound(state: TrainState, batch: Batch, key: Array) -> Array:
+        keys = jax.random.split(key, samples // chunk)
+        chunks = jax.lax.map(lambda k: log_weights(state, batch, k, chunk), keys)  # [samples / chunk, chunk, B]
+        return -log_mean_exp(chunks.reshape(samples, -1))
+
+    protocol = f"importance-weighted bound with {samples} draws an example, on {_name(split)}"
+    return Evaluator(lambda run: {"nats": average(run, bound, split)}, protocol)
+
+
+def normalised(
+    energy: PerExample, log_z: Callable[[Any], AIS], split: str | None = None, how: str = "annealed importance sampling"
+) -> Evaluator:
+    """-E log p(x) = E energy(x) + log Z, with Z estimated, and log Z with its interval of three standard errors.
+
+    energy: (state, batch, key) -> [B], minus the logarithm of the unnormalised density.
+    log_z:  run -> estimate by annealed importance sampling, which is low on average: so is the number of nats.
+    how:    how log Z is estimated, in words, for the protocol.
+    """
+
+    def measure(run: Any) -> dict[str, float]:
+        estimate = log_z(run)
+        low, high = estimate.interval()
+        nats = average(run, energy, split) + float(estimate.log_z)
+        return {"nats": nats, "log_z": float(estimate.log_z), "log_z_low": float(low), "log_z_high": float(high)}
+
+    return Evaluator(measure, f"energy on {_name(split)} + log Z by {how}; ends of log Z at three standard errors")
+
+
+def pixel_log_odds(run: Any, split: str = "train") -> np.ndarray:
+    """log-odds of each bit over a split, with rates (n_1 + 1/2) / (N + 1): the model of independent pixels, [D]."""
+    ones, count = 0.0, 0.0
+    for batch in run.data.evaluate(split):
+        real = np.asarray(batch["mask"]) > 0
+        images = np.asarray(batch["image"], np.float64)[real]
+        ones, count = ones + images.reshape(len(images), -1).sum(axis=0), count + len(images)
+    rate = (ones + 0.5) / (count + 1)
+    return np.log(rate) - np.log1p(-rate)
+
+
+def _name(split: str | None) -> str:
+    return "the evaluation split" if split is None else f"the split {split!r}"

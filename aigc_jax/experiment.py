@@ -1,0 +1,215 @@
+"""An experiment is a module with one function whose keyword arguments are the knobs; this finds it, by name or by file.
+
+What `aigc list` shows (presets, systems, paper, expected numbers) are literals of the module, read from its syntax
+tree: nothing is imported, so a hundred experiments are listed at once. `load` imports the one asked for and calls it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aigc_jax.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jax.sharding import PartitionSpec
+
+    from aigc_jax.core import Method
+    from aigc_jax.data import Data
+
+    Rules = Sequence[tuple[str, PartitionSpec | str]]
+
+FSDP: Rules = ((r".*", "fsdp"),)
+"""The default placement: every large array is cut along its largest axis over the mesh axis `fsdp`."""
+
+LITERALS = ("PRESETS", "SYSTEMS", "PAPER", "EXPECTED")
+
+
+class Experiment(NamedTuple):
+    """What a run needs, built by the `experiment(...)` function of an experiment file.
+
+    method: the technique, as pure functions.
+    data:   training and evaluation streams of dicts of arrays, and their element spec.
+    steps:  training steps.
+    seed:   of initialisation, of every step's key and of the order of the data.
+    rules:  placement of the state, `(regex over the path -> PartitionSpec, "fsdp" or "replicate")`, first match wins.
+    evals:  name -> (run -> {metric: number}) for what is not per example: FID, BLEU, probes, AIS.
+    panels: name -> (run -> picture) for the report.
+    config: filled in by `load`: experiment, preset and resolved knobs, the identity of a run.
+    """
+
+    method: Method
+    data: Data
+    steps: int
+    seed: int = 0
+    rules: Rules = FSDP
+    evals: Mapping[str, Callable[[Any], dict[str, float]]] = types.MappingProxyType({})
+    panels: Mapping[str, Callable[[Any], Any]] = types.MappingProxyType({})
+    config: Mapping[str, Any] = types.MappingProxyType({})
+
+
+class Entry(NamedTuple):
+    """An experiment file as its literals describe it; nothing of it has been run."""
+
+    name: str
+    chapter: str
+    path: Path
+    summary: str
+    systems: list[str]
+    paper: str
+    presets: dict[str, dict[str, Any]]
+    expected: dict[str, dict[str, Any]]
+
+
+def catalogue() -> dict[str, Entry]:
+    """Every experiment of the package `experiments`, by name, in the order of chapters and names."""
+    return {name: read(path) for name, path in _files().items()}
+
+
+def find(name: str) -> Entry:
+    """The entry of a name of the catalogue, or of a user's own FILE.py. Raises UserError with the nearest names."""
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UserError(f"no such experiment file: {name}")
+        return read(Path(name).resolve())
+    files = _files()
+    if name not in files:
+        raise UserError(nearest(name, files, "experiment"))
+    return read(files[name])
+
+
+def read(path: Path) -> Entry:
+    """Reads the literals of an experiment file from its syntax tree.
+
+    Raises UserError where one is missing or no literal.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path} line {error.lineno}: {error.msg}") from None
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]) if name in LITERALS:
+                found[name] = _literal(node.value, name, path)
+    if "PRESETS" not in found:
+        raise UserError(f'{path} has no PRESETS: an experiment says PRESETS = {{"paper": {{}}, "laptop": dict(...)}}')
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
+        raise UserError(f"{path} has no function experiment(*, knobs...) -> Experiment")
+    summary = (ast.get_docstring(tree) or "").strip().partition("\n")[0]
+    return Entry(path.stem, path.parent.name, path, summary, list(found.get("SYSTEMS", ())), found.get("PAPER", ""),
+                 found["PRESETS"], found.get("EXPECTED", {}))  # fmt: skip
+
+
+def preset_knobs(entry: Entry, preset: str) -> dict[str, Any]:
+    """The knobs that a preset sets. Raises UserError with the nearest presets."""
+    if preset not in entry.presets:
+        raise UserError(nearest(preset, entry.presets, f"preset of {entry.name}"))
+    return dict(entry.presets[preset])
+
+
+def module_of(entry: Entry) -> types.ModuleType:
+    """Imports an experiment file: `experiments.<chapter>.<name>`, or a user's own file under its bare name."""
+    if entry.path.parent.parent == _root():
+        return importlib.import_module(f"experiments.{entry.chapter}.{entry.name}")
+    return _own(entry.path)
+
+
+@cache
+def _own(path: Path) -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def signature(entry: Entry) -> dict[str, inspect.Parameter]:
+    """The knobs of an experiment with their types and defaults, in the order they are written."""
+    return dict(inspect.signature(module_of(entry).experiment, eval_str=True).parameters)
+
+
+def resolve(entry: Entry, preset: str = "paper", **knobs: Any) -> dict[str, Any]:
+    """All knobs of a run: defaults, then those of the preset, then those given, each checked against its type.
+
+    Raises UserError for a knob that the experiment has not, or a value of another type than its annotation.
+    """
+    parameters = signature(entry)
+    chosen = {**preset_knobs(entry, preset), **knobs}
+    for name, value in chosen.items():
+        if name not in parameters:
+            raise UserError(nearest(name, parameters, f"knob of {entry.name}"))
+        if not _is(value, parameters[name].annotation):
+            wanted = getattr(parameters[name].annotation, "__name__", str(parameters[name].annotation))
+            raise UserError(f"knob {name} of {entry.name} takes {wanted}, not {value!r}")
+    return {name: chosen.get(name, parameter.default) for name, parameter in parameters.items()}
+
+
+def load(name: str, preset: str = "paper", **knobs: Any) -> Experiment:
+    """The experiment of a name, or of a user's FILE.py, with the knobs of a preset and any others over them.
+
+    >>> exp = load("ddpm", preset="laptop", lr=1e-3)
+
+    Raises UserError for an unknown name, preset or knob, and for a value that the experiment refuses.
+    """
+    entry = find(name)
+    resolved = resolve(entry, preset, **knobs)
+    if "steps" in resolved and resolved["steps"] < 1:
+        raise UserError(f"steps must be at least 1, not {resolved['steps']}")
+    try:
+        built = module_of(entry).experiment(**resolved)
+    except ValueError as error:
+        raise UserError(f"{entry.name}: {error}") from error
+    where = entry.name if entry.path.parent.parent == _root() else str(entry.path)
+    return built._replace(config={"experiment": where, "preset": preset, "knobs": resolved})
+
+
+def _root() -> Path:
+    """The folder of the package `experiments`, beside this package in a checkout and in the wheel alike."""
+    return Path(__file__).resolve().parent.parent / "experiments"
+
+
+def _files() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(_root().glob("*/*.py")) if not path.stem.startswith("_")}
+
+
+def _literal(node: ast.expr, name: str, path: Path) -> Any:
+    """A literal, `dict(a=1)` included: presets read better so."""
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = [_literal(key, name, path) for key in node.keys if key is not None]
+        return dict(zip(keys, (_literal(value, name, path) for value in node.values), strict=True))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        return {str(word.arg): _literal(word.value, name, path) for word in node.keywords}
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise UserError(f"{path} line {node.lineno}: {name} must be a literal: it is read without importing") from None
+
+
+def _is(value: Any, annotation: Any) -> bool:
+    """Whether a value has an annotated type: plain types, `X | None`, `Literal`, `tuple[X, ...]`; an int is a float."""
+    if annotation in (inspect.Parameter.empty, Any):
+        return True
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is(value, one) for one in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if origin in (tuple, list):
+        inner = arguments[0] if arguments else Any
+        return isinstance(value, (tuple, list)) and all(_is(one, inner) for one in value)
+    if annotation is type(None):
+        return value is None
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)

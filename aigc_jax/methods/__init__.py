@@ -1,0 +1,1 @@
+"""Techniques, one file a family, in the chapters of the field. A chapter never imports another chapter."""

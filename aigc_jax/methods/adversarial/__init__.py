@@ -1,0 +1,1 @@
+"""Adversarial models: a generator trained against a discriminator or a critic."""

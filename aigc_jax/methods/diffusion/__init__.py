@@ -1,0 +1,1 @@
+"""Diffusion: a fixed corruption and its learned reversal."""

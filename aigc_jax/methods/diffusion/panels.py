@@ -1,0 +1,59 @@
+"""Panels of diffusion runs: x_t on its way from noise to image, and samples by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from aigc_jax.core import Batch, TrainState
+from aigc_jax.methods.diffusion.ddpm import predictor
+from aigc_jax.methods.diffusion.samplers import Clip, Steps, trajectory
+from aigc_jax.networks.unet import UNet
+
+Panel = Callable[[Any], np.ndarray]
+
+
+def denoising_strip(
+    net: UNet, steps: Steps, guidance: float = 1.0, clip: Clip = "x0", examples: int = 6, moments: int = 11
+) -> Panel:
+    """One example a row: x_t at `moments` evenly spaced steps of the sampler, from noise on the left to the sample."""
+
+    @jax.jit
+    def path(state: TrainState, batch: Batch, key: Array) -> Array:
+        key_start, key_steps = jax.random.split(key)
+        denoise = predictor(net, state.memory["ema"], batch.get("label"), guidance)
+        start = jax.random.normal(key_start, batch["image"].shape)
+        return trajectory(steps, denoise, start, key_steps, clip)  # [S + 1, B, H, W, C]
+
+    def panel(run: Any) -> np.ndarray:
+        x = np.asarray(path(run.state, run.condition(examples), run.key))
+        chosen = x[np.linspace(0, len(x) - 1, moments).round().astype(int)]  # [moments, B, H, W, C]
+        return tiles(np.stack([run.data.decode(each) for each in chosen], axis=1))
+
+    return panel
+
+
+def class_grid(classes: int, columns: int = 10) -> Panel:
+    """One class a row, `columns` samples of each."""
+
+    def panel(run: Any) -> np.ndarray:
+        label = np.repeat(np.arange(classes, dtype=np.int32), columns)
+        blank = np.zeros((len(label), *run.data.spec["image"].shape[1:]), np.float32)
+        images = run.data.decode(run.sample({"image": blank, "label": label}))
+        return tiles(images.reshape(classes, columns, *images.shape[1:]))
+
+    return panel
+
+
+def tiles(images: np.ndarray, least: int = 32) -> np.ndarray:
+    """uint8 [R, N, H, W, C] -> one picture of R rows, a white line between; pixels of images below `least` are enlarged."""
+    factor = -(-least // images.shape[2])
+    images = images.repeat(factor, axis=2).repeat(factor, axis=3)
+    images = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    rows, columns, height, width, channels = images.shape
+    picture = images.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    return picture if channels == 3 else picture.repeat(3, axis=-1)

@@ -1,0 +1,1 @@
+"""Likelihood models: an exact log p(x), or a bound on it."""

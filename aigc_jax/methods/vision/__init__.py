@@ -1,0 +1,1 @@
+"""Learning to see without labels: contrastive, masked and pretext tasks."""

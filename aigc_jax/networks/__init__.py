@@ -1,0 +1,1 @@
+"""Architectures as small Linen dataclasses, one file a family; `layers` holds what they are made of."""

@@ -1,0 +1,139 @@
+"""ResNet: deep residual learning for image recognition (arXiv:1512.03385).
+
+    y = relu(F(x) + shortcut(x))          F: two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times as many channels out
+
+every convolution followed by batch normalisation, without a bias. The shortcut is the identity where the shape stays;
+where it changes, a strided 1x1 convolution with batch normalisation (option B), or every second pixel and zeros for the
+new channels, appended after the old ones (option A, without parameters).
+
+ImageNet nets: 7x7/2 convolution, 3x3/2 max pooling, four stages of widths 64 to 512, table 1. CIFAR nets of 6 n + 2
+layers: 3x3 convolution, three stages of n basic blocks of widths 16, 32, 64, option A, section 4.2.
+
+A bottleneck that halves the image does so in its 3x3 convolution ("v1.5", the released PyTorch weights);
+`stride_first` puts the stride on the first 1x1 as the paper does ("v1"). Padding is k // 2 on both sides, written out:
+"SAME" pads strided convolutions of even sizes on one side only. Initialisation: He normal by fan-out, the last layer
+uniform by fan-in; `zero_last` starts every block as its shortcut (arXiv:1706.02677, section 5.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import initializers
+
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense
+
+SIZES = {
+    "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
+    "34": dict(depths=(3, 4, 6, 3), bottleneck=False),
+    "50": dict(depths=(3, 4, 6, 3), bottleneck=True),
+    "101": dict(depths=(3, 4, 23, 3), bottleneck=True),
+    "152": dict(depths=(3, 8, 36, 3), bottleneck=True),
+}
+"""Table 1."""
+
+
+def cifar(depth: int) -> dict[str, Any]:
+    """The fields of a CIFAR net of 6 n + 2 layers, section 4.2. Raises ValueError for another depth."""
+    n, rest = divmod(depth - 2, 6)
+    if rest or n < 1:
+        raise ValueError(f"a CIFAR ResNet has 6 n + 2 layers (20, 32, 44, 56, 110), not {depth}")
+    return dict(depths=(n,) * 3, widths=(16, 32, 64), bottleneck=False, stem="cifar", shortcut="pad")
+
+
+class Residual(nn.Module):
+    """One block: [B, H, W, C] -> [B, H / stride, W / stride, width], or 4 width for a bottleneck."""
+
+    width: int
+    stride: int
+    bottleneck: bool
+    shortcut: Literal["projection", "pad"]
+    stride_first: bool
+    zero_last: bool
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        out = self.width * (4 if self.bottleneck else 1)
+        first, second = (self.stride, 1) if self.stride_first or not self.bottleneck else (1, self.stride)
+        layers = [(1, first, self.width), (3, second, self.width), (1, 1, out)]  # kernel, stride, channels
+        if not self.bottleneck:
+            layers = [(3, first, self.width), (3, second, out)]
+        y = x
+        for index, (kernel, stride, width) in enumerate(layers, start=1):
+            last = index == len(layers)
+            scale = initializers.zeros if last and self.zero_last else initializers.ones
+            y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}")(y)
+            y = BatchNorm(scale_init=scale, dtype=self.dtype, name=f"norm_{index}")(y, train)
+            y = y if last else nn.relu(y)
+        return nn.relu(y + self._shortcut(x, out, train))
+
+    def _shortcut(self, x: Array, out: int, train: bool) -> Array:
+        if self.stride == 1 and x.shape[-1] == out:
+            return x
+        if self.shortcut == "pad":
+            x = x[:, :: self.stride, :: self.stride]
+            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, out - x.shape[-1])))
+        x = _conv(out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
+        return BatchNorm(dtype=self.dtype, name="norm_shortcut")(x, train)
+
+
+class ResNet(nn.Module):
+    """Images [B, H, W, C] -> (logits [B, classes], features by name).
+
+    classes:      0 leaves the last layer out: the logits are then the pooled features.
+    depths:       blocks in each stage.
+    widths:       channels of each stage, inside its blocks.
+    stem:         "imagenet", a quarter of the size, or "cifar", the whole.
+    shortcut:     where the shape changes: "projection" (option B) or "pad" (option A).
+    stride_first, zero_last: see the module.
+    dtype:        of the computation; parameters and statistics stay float32, logits come out float32.
+
+    Features: `stem` and `stage_1`, `stage_2`, ... [B, H', W', C'], and `pooled` [B, D], the last's mean over space.
+    Statistics lie in the collection "batch_stats", which training (`train=True`) changes.
+    """
+
+    classes: int = 1000
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    bottleneck: bool = True
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    shortcut: Literal["projection", "pad"] = "projection"
+    stride_first: bool = False
+    zero_last: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
+        features = {"stem": self._stem(x, train)}
+        x = features["stem"]
+        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+            for index in range(depth):
+                stride = 2 if index == 0 and stage > 1 else 1
+                x = Residual(width, stride, self.bottleneck, self.shortcut, self.stride_first, self.zero_last,
+                             self.dtype, name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
+            features[f"stage_{stage}"] = x
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
+        features["pooled"] = x
+        if self.classes:
+            init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+            x = Dense(self.classes, kernel_init=init, dtype=self.dtype, name="head")(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32)), features
+
+    def _stem(self, x: Array, train: bool) -> Array:
+        large = self.stem == "imagenet"
+        x = _conv(self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
+        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) if large else x
+
+
+_he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:
+    around = (kernel // 2, kernel // 2)
+    return Conv(width, (kernel, kernel), (stride, stride), (around, around), use_bias=False, kernel_init=_he_normal,
+                dtype=dtype, name=name)  # fmt: skip

@@ -1,0 +1,1 @@
+"""One trainer for every method: placement, loop, checkpoints, run folder, guards, report."""

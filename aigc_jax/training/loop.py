@@ -1,0 +1,381 @@
+"""The training loop, in one piece.
+
+Its order: everything that can be wrong with the call is checked before anything is written; shapes come before arrays, so
+the state is born where its rules place it; then steps run in calls that end where something is due (a logged row, an
+evaluation, samples, a checkpoint). At such a point the row is written first and the checkpoint last: a run killed between
+the two repeats steps after a resume, and never misses a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from aigc_jax.core import TrainState
+from aigc_jax.errors import RunError, UserError
+from aigc_jax.experiment import Experiment, find
+from aigc_jax.training import guards, report
+from aigc_jax.training import sharding as placement
+from aigc_jax.training.checkpoint import Checkpoints, Restored, flatten, write_json
+from aigc_jax.training.describe import byte_size, parameter_count, state_shapes
+from aigc_jax.training.flops import count_flops
+from aigc_jax.training.folder import commit, prepare, versions
+from aigc_jax.training.metrics import Log
+from aigc_jax.training.run import KEY_INIT, KEY_SAMPLE, Run, open_run
+from aigc_jax.training.samples import save_samples
+from aigc_jax.training.step import compile_steps, has_primitive, steps_per_call, train_step
+
+RESUME_ME = 75  # exit code after SIGTERM: saved, run me again with --resume (EX_TEMPFAIL)
+
+
+class Periods(NamedTuple):
+    """Every how many steps something is due; the last step is always due for all."""
+
+    log: int
+    evaluate: int
+    sample: int
+    save: int
+
+    def next(self, step: int, last: int) -> int:
+        """The first step after `step` at which something is due."""
+        return min(last, *(step // period * period + period for period in self))
+
+
+class Plan(NamedTuple):
+    """What is known of a run before anything is allocated."""
+
+    mesh: Mesh
+    shapes: TrainState
+    shardings: Any
+    calls: int
+    flops: int
+    parameters: int
+    state_bytes: int
+
+
+def train(
+    experiment: Experiment,
+    workdir: str | Path,
+    *,
+    steps: int | None = None,
+    resume: bool = False,
+    mesh: Mapping[str, int] | Mesh | None = None,
+    save_every: int | None = None,
+    log_every: int | None = None,
+    eval_every: int | None = None,
+    sample_every: int | None = None,
+    init_from: str | Path | None = None,
+    profile: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Trains an experiment in a run folder and evaluates it at the end.
+
+    steps:   instead of the experiment's own.
+    resume:  go on from the newest whole checkpoint of `workdir`; bit-equal to a run that was never stopped.
+    mesh:    {"data": 2, "fsdp": 4}, or a mesh; all devices on `fsdp` by default. The batch is the global one.
+    *_every: periods in steps. Rows every hundredth of the run; evaluation, samples and a checkpoint every tenth.
+    init_from: a run folder whose parameters are taken over where name and shape agree.
+    profile: trace the second call of the step, the first after compilation, into `<workdir>/profile`.
+
+    Raises UserError for what the call got wrong, before anything is written; RunError if the run fails: a loss that is not
+    finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises SystemExit(75).
+    """
+    workdir = Path(workdir)
+    steps = experiment.steps if steps is None else steps
+    periods = _periods(steps, log_every, eval_every, sample_every, save_every)
+    plan = make_plan(experiment, mesh if isinstance(mesh, Mesh) else placement.make_mesh(mesh))
+    stream = experiment.data.train(experiment.seed)
+    start = stream.get_state()
+    first = next(stream)  # opens the data: whatever is wrong with it is said here
+    stream.set_state(start)
+    donor = _donor(init_from, plan) if init_from else None
+    prepare(workdir, {"experiment": None, "preset": None, "knobs": {}, **experiment.config}, resume)
+
+    checkpoints = Checkpoints(workdir / "checkpoints", best=_best(experiment))
+    seed_key = jax.random.key(experiment.seed)
+    restored = checkpoints.restore(plan.shapes, plan.shardings, _printer(quiet)) if resume else None
+    if restored and restored.step > steps:
+        raise UserError(f"{workdir} is at step {restored.step} already: ask for more than {steps} steps")
+    state = restored.state if restored else _born(experiment, plan, first, seed_key, donor)
+    stream.set_state(restored.meta["data"] if restored else start)
+    step = restored.step if restored else 0
+
+    log = Log(workdir, step, steps, _rows(first), plan.flops, quiet)
+    log.say(_headline(experiment, plan))
+    log.say(f"from step {step} of {workdir}" if resume else f"into {workdir}")
+    run = Run(experiment, state, plan.mesh, plan.shardings, workdir)
+    run_steps = compile_steps(experiment.method, seed_key, plan.shardings, plan.calls)
+    feed = _feed(stream, plan)
+    bad = jax.device_put(jnp.int32(-1), plan.shardings.step)
+    pending, compiled = None, 0
+    stopped = threading.Event()
+
+    def flush() -> dict[str, float]:
+        """Writes the row that waits, now that the next call is on its way; stops the run if a number went wrong."""
+        nonlocal pending
+        if pending is None:
+            return {}
+        at, values, bad_at = pending
+        pending = None
+        if int(bad_at) >= 0:
+            raise RunError(_diagnose(experiment, plan, checkpoints, first, seed_key, donor, int(bad_at)))
+        row = {name: float(value) for name, value in jax.device_get(values).items()}
+        log.row(at, row, stream.waited)
+        return row
+
+    with _sigterm(stopped), _closing(log, checkpoints):
+        while step < steps:
+            n = min(plan.calls, periods.next(step, steps) - step)
+            batches = feed(n)
+            with _trace(workdir / "profile", profile and compiled and not (workdir / "profile").exists()):
+                state, bad, metrics = run_steps(state, bad, batches, n)
+            step += n
+            compiled = _watch_compilation(run_steps, compiled, batches, log)
+            flush()
+            due = [step % period == 0 or step == steps for period in periods]
+            if due[0] or due[1]:
+                pending = (step, metrics, bad)
+            run.state = state
+            if due[1]:
+                pending = (step, {**metrics, **run.averages()}, bad)
+            if due[2] and experiment.method.sample is not None:
+                _draw(run, step)
+            if due[3] or stopped.is_set():
+                row = flush()
+                checkpoints.save(state, {"data": stream.get_state(), "seed": experiment.seed}, row)
+            if stopped.is_set():
+                log.say(f"stopped by SIGTERM at step {step}, saved: continue with --resume")
+                raise SystemExit(RESUME_ME)
+        flush()
+        if restored is None or restored.step < steps or not (workdir / "result.json").exists():
+            _finish(run, steps, log)
+    return run
+
+
+def make_plan(experiment: Experiment, mesh: Mesh) -> Plan:
+    """Shapes, placements and cost of a run; nothing is allocated and no data opened.
+
+    Raises UserError if the mesh does not divide the batch, or a rule does not fit an array.
+    """
+    spec = dict(experiment.data.spec)
+    placement.check_batch(mesh, _rows(spec))
+    shapes = state_shapes(experiment)
+    step = train_step(experiment.method, jax.random.key(experiment.seed))
+    flops = count_flops(step, shapes, spec)
+    native = has_primitive(jax.make_jaxpr(step)(shapes, spec).jaxpr, "conv_general_dilated")
+    return Plan(
+        mesh=mesh,
+        shapes=shapes,
+        shardings=placement.place(experiment.rules, mesh, shapes),
+        calls=steps_per_call(flops, byte_size(spec), native),
+        flops=flops,
+        parameters=parameter_count(shapes),
+        state_bytes=byte_size(shapes),
+    )
+
+
+def _periods(steps: int, log: int | None, evaluate: int | None, sample: int | None, save: int | None) -> Periods:
+    if steps < 1:
+        raise UserError(f"steps must be at least 1, not {steps}")
+    given = {"log_every": log, "eval_every": evaluate, "sample_every": sample, "save_every": save}
+    for name, period in given.items():
+        if period is not None and period < 1:
+            raise UserError(f"{name} must be at least 1, not {period}")
+    parts = (100, 10, 10, 10)
+    return Periods(*(period or max(1, steps // part) for period, part in zip(given.values(), parts)))
+
+
+def _born(experiment: Experiment, plan: Plan, first: Mapping[str, Any], seed_key: Array, donor: Any) -> TrainState:
+    """The state of step 0, built in place on its devices."""
+    batch = placement.put(first, placement.batch_sharding(plan.mesh))
+    key = jax.random.fold_in(seed_key, KEY_INIT)
+    state = jax.jit(experiment.method.init, out_shardings=plan.shardings)(key, batch)
+    return donor(state) if donor else state
+
+
+def _donor(init_from: str | Path, plan: Plan) -> Callable[[TrainState], TrainState]:
+    """Grafts the parameters of another run where name and shape agree. Raises UserError if none does."""
+    given = flatten(open_run(init_from).state.params)
+    names = [name for name, leaf in flatten(plan.shapes.params).items()
+             if name in given and given[name].shape == leaf.shape]  # fmt: skip
+    if not names:
+        raise UserError(f"{init_from} shares no parameter with this experiment, by name and shape")
+
+    def graft(state: TrainState) -> TrainState:
+        def pick(path, leaf, sharding):
+            name = placement.path_name(path)
+            return jax.device_put(jnp.array(given[name], leaf.dtype), sharding) if name in names else leaf
+
+        return state._replace(params=jax.tree_util.tree_map_with_path(pick, state.params, plan.shardings.params))
+
+    return graft
+
+
+def _feed(stream: Any, plan: Plan) -> Callable[[int], Any]:
+    """n -> the next n batches on their devices: as they are for one step a call, stacked to [calls, B, ...] for more.
+
+    The stack always has the same length, so that the step compiles once; rows past n repeat and are not used.
+    """
+    sharding = placement.batch_sharding(plan.mesh, stacked=plan.calls > 1)
+
+    def feed(n: int) -> Any:
+        if plan.calls == 1:
+            return placement.put(next(stream), sharding)
+        batches = [next(stream) for _ in range(n)]
+        batches += batches[-1:] * (plan.calls - n)
+        return placement.put({name: np.stack([batch[name] for batch in batches]) for name in batches[0]}, sharding)
+
+    return feed
+
+
+def _watch_compilation(run_steps: Any, compiled: int, batches: Any, log: Log) -> int:
+    """Reports a second compilation of the step with the shapes that caused it."""
+    count = run_steps._cache_size()
+    if compiled and count > compiled:
+        shapes = ", ".join(f"{name} {rows.dtype}{list(rows.shape)}" for name, rows in batches.items())
+        log.say(f"the step was compiled again ({count} times so far): the batch was now {shapes}")
+    return count
+
+
+def _diagnose(
+    experiment: Experiment, plan: Plan, checkpoints: Checkpoints, first: Any, seed_key: Array, donor: Any, bad: int
+) -> str:
+    """Repeats the run up to the bad step from the newest checkpoint before it, and looks into that step."""
+    checkpoints.wait()
+    restored: Restored | None = checkpoints.restore(plan.shapes, plan.shardings, lambda line: None)
+    if restored is not None and restored.step > bad:
+        restored = None
+    state = restored.state if restored else _born(experiment, plan, first, seed_key, donor)
+    stream = experiment.data.train(experiment.seed)
+    if restored:
+        stream.set_state(restored.meta["data"])
+    step = train_step(experiment.method, seed_key)
+    sharding = placement.batch_sharding(plan.mesh)
+    again = jax.jit(step, donate_argnums=0, out_shardings=(plan.shardings, None))
+    for _ in range(restored.step if restored else 0, bad):
+        state, _ = again(state, placement.put(next(stream), sharding))
+    batch = placement.put(next(stream), sharding)
+    where = guards.first_bad_leaf({"batch": batch}) or guards.first_bad_leaf(state)
+    where = (
+        where
+        or guards.first_bad_operation(step, state, batch)
+        or "not found when the step is run operation by operation"
+    )
+    return f"metrics are not finite at step {bad}; first bad tensor: {where}"
+
+
+def _draw(run: Run, step: int) -> None:
+    """Samples of this moment, always from the same condition and key so that they can be compared over training."""
+    samples = run.sample(run.condition(_gallery(run)), jax.random.fold_in(run.key, KEY_SAMPLE))
+    assert run.workdir is not None
+    save_samples(run.workdir / "samples" / f"step_{step:08d}", run.data.decode(samples))
+
+
+def _gallery(run: Run) -> int:
+    """Samples in one picture: 64 images, or 4 texts."""
+    return 64 if "image" in run.data.spec else 4
+
+
+def _finish(run: Run, steps: int, log: Log) -> None:
+    """The final evaluation, the result and the report."""
+    assert run.workdir is not None
+    seconds = log.seconds
+    metrics = run.evaluate()
+    protocol = {name: text for name, one in run.experiment.evals.items() if (text := getattr(one, "protocol", None))}
+    config = run.experiment.config
+    write_json(run.workdir / "result.json", {
+        "experiment": config.get("experiment"),
+        "preset": config.get("preset"),
+        "knobs": json.loads(json.dumps(config.get("knobs", {}))),
+        "steps": steps,
+        "metrics": metrics,
+        "expected": _expected(run.experiment),
+        "protocol": protocol,
+        "seconds": round(seconds, 1),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "versions": versions(),
+        "commit": commit(),
+    })  # fmt: skip
+    for name, value in metrics.items():
+        log.say(f"{name} {value:.6g}")
+    page = report.write(run)
+    log.say(f"report: {page}")
+
+
+def _expected(experiment: Experiment) -> dict[str, Any] | None:
+    """What the preset of this run is expected to reach, from the experiment file."""
+    name, preset = experiment.config.get("experiment"), experiment.config.get("preset")
+    return find(name).expected.get(preset) if name else None
+
+
+def _best(experiment: Experiment) -> tuple[str, str] | None:
+    """The metric by which the best checkpoint is kept: the expected one, if it is measured during training."""
+    expected = _expected(experiment)
+    if expected is None or not expected["metric"].startswith("eval/"):
+        return None
+    return expected["metric"], expected.get("direction", "min")
+
+
+def _headline(experiment: Experiment, plan: Plan) -> str:
+    config = experiment.config
+    name = " ".join(str(config[word]) for word in ("experiment", "preset") if config.get(word))
+    shape = " x ".join(f"{axis}={size}" for axis, size in plan.mesh.shape.items())
+    return (f"{name or 'experiment'}: {plan.parameters:,} parameters, {plan.flops / 1e9:.4g} GFLOP a step, "
+            f"state {plan.state_bytes / 1e6:.4g} MB, batch {byte_size(dict(experiment.data.spec)) / 1e6:.4g} MB, mesh {shape} on "
+            f"{jax.devices()[0].device_kind}, {plan.calls} steps a call")  # fmt: skip
+
+
+def _rows(batch: Mapping[str, Any]) -> int:
+    return jax.tree.leaves(dict(batch))[0].shape[0]
+
+
+def _printer(quiet: bool) -> Callable[[str], None]:
+    return lambda line: None if quiet else print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _sigterm(stopped: threading.Event) -> Iterator[None]:
+    """While the loop runs, SIGTERM asks it to stop at the end of a call."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _closing(log: Log, checkpoints: Checkpoints) -> Iterator[None]:
+    """Hands everything to the disk at the end, also of a run that fails. A full disk is a failed run."""
+    try:
+        yield
+        checkpoints.close()
+    except BaseException as error:
+        with contextlib.suppress(RunError):  # what failed first is what is reported
+            checkpoints.close()
+        if isinstance(error, OSError):
+            reason = f"{error.strerror or error}: {error.filename or 'the run folder'}"
+            raise RunError(f"{reason}; the last checkpoint stays readable") from error
+        raise
+    finally:
+        log.close()
+
+
+@contextlib.contextmanager
+def _trace(folder: Path, on: bool | int) -> Iterator[None]:
+    with jax.profiler.trace(str(folder)) if on else contextlib.nullcontext():
+        yield

@@ -1,0 +1,70 @@
+"""Panels: pictures of a run for its report.
+
+A panel is (run) -> uint8 image [H, W, 3], or matplotlib Figure. An experiment names those that mean something for its
+method, `panels={"samples": samples(64), "features": latent_map(500)}`; those that only one method has stand beside
+that method.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aigc_jax.training.samples import enlarge, grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from aigc_jax.training.run import Run
+
+
+def samples(n: int) -> Callable[[Run], np.ndarray]:
+    """The panel of n image samples of a run."""
+
+    def panel(run: Run) -> np.ndarray:
+        return enlarge(grid(run.data.decode(run.sample(run.condition(n)))))
+
+    return panel
+
+
+def latent_map(n: int) -> Callable[[Run], Figure]:
+    """The panel of n encoded evaluation examples: their first two principal components, coloured by label."""
+
+    def panel(run: Run) -> Figure:
+        from matplotlib.figure import Figure
+
+        batch = run.condition(n)
+        features = np.asarray(run.encode(batch), np.float64).reshape(n, -1)
+        centred = features - features.mean(0)
+        directions = np.linalg.svd(centred, full_matrices=False)[2][:2]  # [2, D]
+        x, y = (centred @ directions.T).T
+        figure = Figure(figsize=(5, 5))
+        axes = figure.subplots()
+        label = batch.get("label")
+        dots = axes.scatter(x, y, s=6, c=label, cmap="tab10" if label is not None else None)
+        if label is not None:
+            axes.legend(*dots.legend_elements(), title="label", fontsize=7, loc="best")
+        axes.set(xlabel="first component", ylabel="second component")
+        return figure
+
+    return panel
+
+
+def to_png(picture: np.ndarray | Figure) -> bytes:
+    """The bytes of a PNG file from uint8 [H, W], [H, W, 1 or 3] or a Figure. Raises ValueError for another array."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    file = io.BytesIO()
+    if isinstance(picture, Figure):
+        picture.savefig(file, format="png", dpi=150, bbox_inches="tight")
+        return file.getvalue()
+
+    array = np.asarray(picture)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3)):
+        raise ValueError(f"a panel gives a uint8 image [H, W, 3] or a Figure, not {array.dtype} {array.shape}")
+    Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array).save(file, format="png")
+    return file.getvalue()

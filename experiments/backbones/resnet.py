@@ -1,0 +1,100 @@
+"""ResNet: image classification by residual blocks, 18 to 152 layers, and the thin nets of 20 to 110 for CIFAR-10.
+
+    aigc train resnet --preset laptop                             handwritten digits, 8 x 8
+    aigc train resnet --preset mnist --data files:DIR             DIR holds the four idx files
+    aigc train resnet --preset 50                                 ImageNet as a prepared TFDS set
+
+ImageNet nets see random-resized crops, as all who reproduce them do, where the paper scales the shorter side to
+256 .. 480, crops 224 and shifts colours; the learning rate falls every 30 epochs, where the paper waits for plateaus.
+Weight decay falls on every parameter.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+import optax
+
+from aigc_jax.data import center_crop, compose, crop, flip_lr, load_data, normalize, random_resized_crop
+from aigc_jax.data.pictures import resize_short
+from aigc_jax.experiment import Experiment
+from aigc_jax.methods.supervised import classifier
+from aigc_jax.networks.resnet import SIZES, ResNet, cifar
+
+SYSTEMS = ["resnet"]
+PAPER = "He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385"
+PRESETS = {
+    "paper": {},
+    "18": dict(depth=18),
+    "34": dict(depth=34),
+    "50": dict(depth=50),
+    "101": dict(depth=101),
+    "152": dict(depth=152),
+    "cifar-20": dict(net="cifar", depth=20, data="tfds:cifar10", classes=10, size=32, steps=64_000, batch_size=128,
+                     falls=(0.5, 0.75)),
+    "cifar-32": dict(net="cifar", depth=32, data="tfds:cifar10", classes=10, size=32, steps=64_000, batch_size=128,
+                     falls=(0.5, 0.75)),
+    "cifar-44": dict(net="cifar", depth=44, data="tfds:cifar10", classes=10, size=32, steps=64_000, batch_size=128,
+                     falls=(0.5, 0.75)),
+    "cifar-56": dict(net="cifar", depth=56, data="tfds:cifar10", classes=10, size=32, steps=64_000, batch_size=128,
+                     falls=(0.5, 0.75)),
+    "cifar-110": dict(net="cifar", depth=110, data="tfds:cifar10", classes=10, size=32, steps=64_000, batch_size=128,
+                      falls=(0.5, 0.75), warmup=400),
+    "mnist": dict(net="cifar", depth=8, data="files:mnist", classes=10, size=28, channels=1, pad=2, flip=False,
+                  steps=1880, batch_size=128, falls=(), warmup=20),
+    "laptop": dict(net="cifar", depth=8, data="digits", classes=10, size=8, channels=1, pad=1, flip=False,
+                   steps=1000, batch_size=64, falls=(), warmup=20),
+}  # fmt: skip
+EXPECTED = {}
+COLOURS = {  # mean and deviation of the channels in [0, 1]
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+}
+
+
+def experiment(
+    *,
+    net: Literal["imagenet", "cifar"] = "imagenet",  # table 1; section 4.2
+    depth: int = 50,
+    stride_first: bool = False,  # strides of the paper (True) or of the released PyTorch weights
+    zero_last: bool = False,  # blocks start as the identity
+    data: str = "tfds:imagenet2012",
+    classes: int = 1000,
+    size: int = 224,
+    channels: int = 3,
+    pad: int = 4,  # section 4.2: black pixels on every side before the random crop
+    flip: bool = True,
+    steps: int = 600_000,  # section 3.4
+    batch_size: int = 256,
+    lr: float = 0.1,
+    falls: tuple[float, ...] = (0.25, 0.5, 0.75),  # of the steps, where the rate falls to a tenth; () is a cosine to 0
+    warmup: int = 0,  # steps at a tenth of the rate: section 4.2, the net of 110 layers
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+    smoothing: float = 0.0,
+    half: bool = False,  # compute in bfloat16
+    micro_batches: int = 1,
+    seed: int = 0,
+) -> Experiment:
+    fields = cifar(depth) if net == "cifar" else SIZES[str(depth)]
+    dtype = "bfloat16" if half else None
+    model = ResNet(classes, **fields, stride_first=stride_first, zero_last=zero_last, dtype=dtype)
+    tx = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate(lr, steps, falls, warmup), momentum))
+    colour = normalize(*COLOURS[net]) if channels == 3 else normalize(0.5, 0.5)
+    mirror = flip_lr if flip else compose()
+    if net == "imagenet":
+        train = compose(random_resized_crop(size), mirror, colour)
+        evaluate = compose(resize_short(size * 8 // 7), center_crop(size), colour)
+    else:
+        train, evaluate = compose(crop(size, pad), mirror, colour), compose(center_crop(size), colour)
+    spec = {"image": ((size, size, channels), "float32"), "label": ((), "int32", classes)}
+    loaded = load_data(data, batch_size=batch_size, spec=spec, train=train, evaluate=evaluate)
+    return Experiment(classifier(model, tx, smoothing=smoothing, micro_batches=micro_batches), loaded, steps, seed)
+
+
+def rate(lr: float, steps: int, falls: tuple[float, ...], warmup: int) -> optax.Schedule:
+    """A tenth of the rate for `warmup` steps, then the rate, falling to a tenth at each of `falls`, or by a cosine."""
+    places = {int(share * steps): 0.1 for share in falls}
+    main = optax.piecewise_constant_schedule(lr, places) if falls else optax.cosine_decay_schedule(lr, steps)
+    return lambda step: main(step) * jnp.where(step < warmup, 0.1, 1.0)

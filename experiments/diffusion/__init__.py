@@ -1,0 +1,1 @@
+"""Diffusion models: a fixed corruption and its learned reversal."""

@@ -1,0 +1,1 @@
+"""Experiments of self-supervised vision."""

@@ -1,0 +1,223 @@
+"""Experiment files are read without being imported; names, presets and knobs are checked, the nearest ones shown."""
+
+import textwrap
+from typing import Literal
+
+import pytest
+
+from aigc_jax import experiment as experiments
+from aigc_jax.errors import UserError
+from aigc_jax.experiment import Entry, Experiment, catalogue, find, load, read, resolve, signature
+
+OWN = '''
+    """A user's own experiment.
+
+    More words.
+    """
+
+    from typing import Literal
+
+    from aigc_jax.experiment import Experiment
+
+    SYSTEMS = [3]
+    PAPER = "Nobody, 2024 (arXiv:0000.00000)"
+    PRESETS = {"paper": {}, "laptop": dict(width=8, betas=(0.5, 0.9))}
+    EXPECTED = {"laptop": dict(metric="eval/nll", value=1.5, tolerance=0.1, direction="min", minutes=2)}
+
+
+    def experiment(
+        *,
+        steps: int = 100,
+        lr: float = 1e-3,
+        width: int = 64,
+        loss: Literal["hinge", "logistic"] = "hinge",
+        betas: tuple[float, ...] = (0.9, 0.999),
+        clip: float | None = None,
+        flip: bool = True,
+        data: str = "digits",
+    ) -> Experiment:
+        if width % 2:
+            raise ValueError(f"width {width} is odd")
+        return Experiment(method=(lr, width, betas, loss), data=(data, clip, flip), steps=steps)
+'''
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Writes an experiment file and gives its path."""
+
+    def write(text=OWN, name="own.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text).lstrip())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A package of experiments of its own: adversarial/gan.py, likelihood/glow.py, and what is no experiment."""
+    root = tmp_path / "experiments"
+    for where in ("likelihood/glow.py", "adversarial/gan.py", "adversarial/__init__.py", "adversarial/_shared.py"):
+        path = root / where
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("raise RuntimeError('imported')\n" + textwrap.dedent(OWN) if path.stem[0] != "_" else "")
+    monkeypatch.setattr(experiments, "_root", lambda: root)
+
+
+# ------------------------------------------------------------------------------------------ reading without importing
+
+
+def test_literals_are_read_without_importing(own):
+    entry = read(
+        own("import nothing_of_the_kind\nN = nothing_of_the_kind.N\nraise RuntimeError\n" + textwrap.dedent(OWN))
+    )
+    assert entry._replace(summary="") == Entry(
+        name="own",
+        chapter=entry.path.parent.name,
+        path=entry.path,
+        summary="",
+        systems=[3],
+        paper="Nobody, 2024 (arXiv:0000.00000)",
+        presets={"paper": {}, "laptop": {"width": 8, "betas": (0.5, 0.9)}},
+        expected={"laptop": dict(metric="eval/nll", value=1.5, tolerance=0.1, direction="min", minutes=2)},
+    )
+
+
+def test_the_summary_is_the_first_line_of_the_docstring(own):
+    assert read(own()).summary == "A user's own experiment."
+
+
+def test_the_catalogue_lists_experiments_by_chapter_and_imports_none(tree):
+    entries = catalogue()
+    assert list(entries) == ["gan", "glow"]
+    assert entries["gan"].chapter == "adversarial" and entries["glow"].chapter == "likelihood"
+    assert find("glow") == entries["glow"]
+
+
+def test_every_experiment_of_this_package_can_be_listed():
+    for name, entry in catalogue().items():
+        assert entry.name == name and entry.summary, f"{entry.path} has no docstring"
+        assert entry.presets.get("paper") == {}, f"{entry.path}: the paper preset is the defaults"
+        assert "laptop" in entry.presets, f"{entry.path} has no laptop preset"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def experiment(): ...", "own.py has no PRESETS"),
+        ("PRESETS = {}", "own.py has no function experiment"),
+        ("N = 3\nPRESETS = {'paper': dict(n=N)}", "own.py line 2: PRESETS must be a literal"),
+        ("N = 3\nPRESETS = {N: {}}", "own.py line 2: PRESETS must be a literal"),
+        ("X = {}\nPRESETS = {'paper': {**X}}", "own.py line 2: PRESETS must be a literal"),
+        ("X = {}\nPRESETS = {'paper': dict(**X)}", "own.py line 2: PRESETS must be a literal"),
+        ("PRESETS = {'paper': dict([], n=1)}", "own.py line 1: PRESETS must be a literal"),
+        ("PRESETS = {", "own.py line 1: '{' was never closed"),
+    ],
+)
+def test_a_file_that_is_no_experiment_says_why(own, text, message):
+    with pytest.raises(UserError, match=message):
+        read(own(text))
+
+
+# ------------------------------------------------------------------------------------------------------- finding one
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gam", "unknown experiment 'gam': did you mean 'gan'?"),
+        ("zzz", "unknown experiment 'zzz': there are: gan, glow"),
+        ("_shared", "unknown experiment '_shared'"),
+        ("*", r"unknown experiment '\*'"),
+        ("**", r"unknown experiment '\*\*'"),
+        ("adversarial/gan", "unknown experiment 'adversarial/gan'"),
+        ("nowhere.py", "no such experiment file: nowhere.py"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest(tree, name, message):
+    with pytest.raises(UserError, match=message):
+        find(name)
+
+
+def test_an_unknown_preset_gets_the_nearest(own):
+    with pytest.raises(UserError, match="unknown preset of own 'labtop': did you mean 'laptop'?"):
+        load(str(own()), preset="labtop")
+
+
+def test_an_unknown_knob_gets_the_nearest(own):
+    with pytest.raises(UserError, match="unknown knob of own 'widht': did you mean 'width'?"):
+        load(str(own()), widht=3)
+
+
+def test_an_unknown_knob_in_a_preset_is_seen_too(own):
+    entry = read(own(OWN.replace("dict(width=8", "dict(breadth=8")))
+    assert resolve(entry)["width"] == 64
+    with pytest.raises(UserError, match="unknown knob of own 'breadth'"):
+        resolve(entry, "laptop")
+
+
+# -------------------------------------------------------------------------------------------------- resolving knobs
+
+
+def test_a_file_is_loaded_with_defaults_then_preset_then_knobs(own):
+    path = own()
+    built = load(str(path), preset="laptop", lr=0.1)
+    assert isinstance(built, Experiment) and built.steps == 100 and built.seed == 0
+    assert built.method == (0.1, 8, (0.5, 0.9), "hinge") and built.data == ("digits", None, True)
+    knobs = dict(steps=100, lr=0.1, width=8, loss="hinge", betas=(0.5, 0.9), clip=None, flip=True, data="digits")
+    assert built.config == {"experiment": str(path), "preset": "laptop", "knobs": knobs}
+    assert list(built.config["knobs"]) == list(signature(read(path)))
+    assert load(str(path), preset="laptop", width=4).method[1] == 4
+    assert load(str(path)).method == (1e-3, 64, (0.9, 0.999), "hinge")
+
+
+def test_an_experiment_that_refuses_a_value_ends_in_a_line_for_the_user(own):
+    with pytest.raises(UserError, match="own: width 7 is odd"):
+        load(str(own()), width=7)
+
+
+def test_no_steps_are_refused(own):
+    with pytest.raises(UserError, match="steps must be at least 1, not 0"):
+        load(str(own()), steps=0)
+
+
+def test_annotations_are_evaluated(own):
+    knobs = signature(read(own("from __future__ import annotations\n" + textwrap.dedent(OWN))))
+    assert knobs["lr"].annotation is float and knobs["loss"].annotation == Literal["hinge", "logistic"]
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        dict(lr=1),  # an int is a float
+        dict(clip=None),
+        dict(clip=1),
+        dict(loss="logistic"),
+        dict(betas=(0.1,)),
+        dict(betas=[0.1, 1]),
+        dict(flip=False),
+    ],
+)
+def test_values_of_the_annotated_type_are_taken(own, knobs):
+    assert resolve(read(own()), **knobs).items() >= knobs.items()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (dict(width=8.0), "knob width of own takes int, not 8.0"),
+        (dict(width="8"), "knob width of own takes int, not '8'"),
+        (dict(width=True), "knob width of own takes int, not True"),
+        (dict(lr=True), "knob lr of own takes float, not True"),
+        (dict(flip=1), "knob flip of own takes bool, not 1"),
+        (dict(loss="squared"), r"knob loss of own takes .*Literal.*, not 'squared'"),
+        (dict(betas=(0.1, "x")), r"knob betas of own takes .*tuple.*, not \(0.1, 'x'\)"),
+        (dict(clip=True), "knob clip of own takes .*None.*, not True"),
+        (dict(clip="no"), r"knob clip of own takes .*None.*, not 'no'"),
+        (dict(data=3), "knob data of own takes str, not 3"),
+    ],
+)
+def test_values_of_another_type_are_refused(own, knobs, message):
+    with pytest.raises(UserError, match=message):
+        resolve(read(own()), **knobs)
