@@ -4,21 +4,49 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from aigc_jax.cli.output import only_json, print_json, print_table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|show")
-    build = actions.add_parser("build", help="write dataset.json beside the files of a known benchmark")
-    build.add_argument("name", metavar="NAME", help="the benchmark")
-    build.add_argument("--from", type=Path, dest="source", metavar="DIR", help="the folder that holds its files")
-    show = actions.add_parser("show", help="splits, columns, shapes and the first rows")
+    build = actions.add_parser("build", help="make a data set ready: check a benchmark's files, or prepare it for TFDS")
+    build.add_argument("name", metavar="NAME", help="a benchmark, an embedded set, or a TFDS name")
+    build.add_argument("--from", type=Path, dest="source", metavar="DIR", help="the folder with the benchmark's files")
+    show = actions.add_parser("show", help="splits, their sizes and columns")
     show.add_argument("name", metavar="NAME", help="a source: digits, patches, pydoc, toy:NAME, files:DIR, tfds:NAME")
+    show.add_argument("--json", action="store_true", help="one JSON document")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from aigc_jax import data
+    from aigc_jax.data import build, show
 
     if arguments.action == "build":
-        print(data.build(arguments.name, arguments.source))
+        print(build(arguments.name, arguments.source))
+        return
+    with only_json(arguments.json):
+        found = show(arguments.name)
+    if arguments.json:
+        print_json(found)
     else:
-        print(data.show(arguments.name))
+        _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{found['source']}, evaluated on {found['evaluation']!r}\n")
+    rows = [
+        (split, held["examples"], ", ".join(f"{name} {_kind(column)}" for name, column in held["columns"].items()))
+        for split, held in found["splits"].items()
+    ]
+    print_table(("split", "examples", "columns of one example"), rows)
+    for name, value in found["info"].items():
+        text = " ".join(str(value).split())
+        print(f"{name}: {text if len(text) <= 200 else text[:200] + ' ...'}")
+
+
+def _kind(column: dict[str, Any]) -> str:
+    """`uint8[8, 8, 1]`, or `text (1200 characters)`."""
+    if "shape" in column:
+        return f"{column['dtype']}{column['shape']}"
+    return f"{column['dtype']} ({column['characters']:,} characters)"

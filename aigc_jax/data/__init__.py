@@ -1,4 +1,4 @@
-"""Data: one function for any source, small functions over dicts of arrays, streams whose batch i is a pure function of i.
+"""Data: one function for any source, transforms of dicts of arrays, streams whose batch i is a pure function of i.
 
     from aigc_jax.data import compose, load_data, load_text, scale
     data = load_data("digits", batch_size=64, train=scale(-1, 1), evaluate=scale(-1, 1), decode=images(-1, 1))
@@ -25,7 +25,7 @@ _LAZY = {
     "pipeline": ("Data", "Stream", "load_data", "images", "sounds"),
     "text": ("load_text",),
     "sources": ("open_source",),
-    "build": ("build", "show"),
+    "manage": ("build", "show"),
     "transforms": ("compose", "scale", "to_unit", "normalize", "binarize", "dequantize", "one_hot", "window"),
     "pictures": ("resize", "resize_short", "crop", "center_crop", "random_resized_crop", "flip_lr"),
     "augment": ("color_jitter", "grayscale", "gaussian_blur", "moco_v2", "two_views"),

@@ -7,8 +7,10 @@ They are prepared and read without TensorFlow: array_record files, pictures give
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ CLASSES = {"digits": [str(digit) for digit in range(10)], "patches": list(embedd
 def prepare(name: str, folder: Path) -> Path:
     """Prepares an embedded set under `folder`, unless it is there already; the folder of its version."""
     builder = builder_class(name)(data_dir=folder, file_format="array_record")
-    builder.download_and_prepare()
+    with contextlib.redirect_stdout(sys.stderr):  # TFDS reports on standard output, which is kept for results
+        builder.download_and_prepare()
     return Path(builder.data_dir)
 
 

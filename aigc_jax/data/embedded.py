@@ -28,9 +28,9 @@ def digits() -> Splits:
     """
     from sklearn.datasets import load_digits
 
-    raw = load_digits()
-    image = np.rint(raw.images * (255 / 16)).astype(np.uint8)[..., None]  # [1797, 8, 8, 1]
-    label = raw.target.astype(np.int32)
+    levels, label = (np.asarray(x) for x in load_digits(return_X_y=True))  # [1797, 64] of 0..16, [1797]
+    image = np.rint(levels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+    label = label.astype(np.int32)
     test = stratified(label, TEST_DIGITS)
     return {
         "train": {"image": image[~test], "label": label[~test]},
@@ -81,7 +81,7 @@ def _windows(image: np.ndarray, size: int, stride: int) -> np.ndarray:
 
 
 def pydoc() -> Splits:
-    """`text`, one document a split: all topics in the order of their names; the last tenth of the characters is test."""
+    """`text`, one document a split: all topics in the order of their names; the last tenth of the text is test."""
     from pydoc_data.topics import topics
 
     text = "\n".join(topics[name] for name in sorted(topics))

@@ -68,7 +68,7 @@ def _kind(files: Sequence[Path]) -> str | None:
 
 
 def _splits(files: Sequence[Path], path: Path) -> dict[str, list[Path]]:
-    """Files by split, where every file lies in a folder of such a name or, of a text, bears it; one split "all" else."""
+    """Files by split, where every file lies in a folder of such a name, or bears it; one split "all" else."""
     found: dict[str, list[Path]] = {}
     for file in files:
         top = file.relative_to(path).parts[0].partition(".")[0].lower() if file != path else ""

@@ -51,9 +51,8 @@ def read_bytes(path: Path) -> bytes:
                 parts.append(part)
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         done = sum(map(len, parts))
-        raise UserError(
-            f"{path} ({size} bytes) is truncated or damaged: {path.suffix[1:]} stops after {done} unpacked bytes: {error}"
-        ) from None
+        where = f"{path.suffix[1:]} stops after {done} unpacked bytes"
+        raise UserError(f"{path} ({size} bytes) is truncated or damaged: {where}: {error}") from None
     return b"".join(parts)
 
 
@@ -156,7 +155,7 @@ def read_cifar(path: Path, labels: int) -> np.ndarray:
 
 
 def read_picture(data: bytes, place: str, channels: int | None = None) -> np.ndarray:
-    """uint8 [H, W, C] of any format of Pillow; C is 1 for grey pictures and 3 else, unless told. Clear parts become white."""
+    """uint8 [H, W, C] of any format of Pillow; C is 1 for grey and 3 for others, unless told; clear becomes white."""
     from PIL import Image
 
     if not data:

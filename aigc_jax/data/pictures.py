@@ -31,7 +31,7 @@ def resize(size: int | tuple[int, int], of: str = "image") -> Transform:
 
 
 def resize_short(size: int, of: str = "image") -> Transform:
-    """Every picture so that its shorter side is `size`; the ratio of its sides is kept (evaluation on ImageNet: 256)."""
+    """Every picture so that its shorter side is `size`, the ratio of its sides kept (ImageNet evaluation: 256)."""
 
     def resized(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if x.dtype != object:
@@ -102,7 +102,7 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     of: str = "image",
 ) -> Transform:
-    """A random box of each picture, resized to a square: "Inception" cropping (Szegedy et al., arXiv:1409.4842, section 6).
+    """A random box of each picture, resized to a square ("Inception" crop: Szegedy et al., arXiv:1409.4842, section 6).
 
     scale: the share of the area of the picture that the box has, drawn uniformly.
     ratio: width over height of the box, drawn uniformly in its logarithm.
@@ -124,13 +124,13 @@ def random_boxes(
     area = whole.prod(1, keepdims=True) * rng.uniform(*scale, (len(sizes), ATTEMPTS))  # [B, attempts]
     shape = np.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]), area.shape))
     tried = np.rint(np.sqrt(np.stack([area / shape, area * shape], -1))).astype(int)  # [B, attempts, 2]
-    fits = ((tried >= 1) & (tried <= sizes[:, None])).all(-1)
+    fits = np.logical_and(tried >= 1, tried <= sizes[:, None]).all(-1)
     drawn = tried[np.arange(len(sizes)), fits.argmax(1)]  # the first that fits
     within = np.clip(whole[:, 1] / whole[:, 0], *ratio)  # width over height
     largest = np.stack(
         [np.minimum(whole[:, 0], whole[:, 1] / within), np.minimum(whole[:, 1], whole[:, 0] * within)], 1
     )
-    fitted = fits.any(1, keepdims=True)
+    fitted = fits.max(axis=1, keepdims=True)
     box = np.where(fitted, drawn, np.rint(largest).astype(int))
     corner = np.where(fitted, rng.integers(0, sizes - box + 1), (sizes - box) // 2)
     return np.concatenate([corner, corner + box], 1)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from aigc_jax.data.conform import Conform
 from aigc_jax.data.readers import read_ahead, read_with_grain
 from aigc_jax.data.sources import open_source
 from aigc_jax.data.synthetic import synthetic
@@ -28,6 +29,7 @@ from aigc_jax.errors import UserError
 
 Entry = tuple[tuple[int, ...], str] | tuple[tuple[int, ...], str, Any]
 Spec = Mapping[str, Entry]
+UNCHANGED = compose()
 DIGITS: Spec = {"image": ((8, 8, 1), "float32"), "label": ((), "int32", 10)}
 
 
@@ -91,8 +93,8 @@ def load_data(
     *,
     batch_size: int,
     spec: Spec = DIGITS,
-    train: Transform = compose(),
-    evaluate: Transform = compose(),
+    train: Transform = UNCHANGED,
+    evaluate: Transform = UNCHANGED,
     eval_batch_size: int | None = None,
     decode: Callable[[Any], Any] | None = None,
     splits: Mapping[str, str] | None = None,
@@ -119,7 +121,7 @@ def load_data(
     shapes = {name: (tuple(entry[0]), np.dtype(entry[1])) for name, entry in spec.items()}
     limits = {name: entry[2] for name, entry in spec.items() if len(entry) > 2 and not isinstance(entry[2], str)}
     if source == "synthetic":
-        train = evaluate = compose()
+        train = evaluate = UNCHANGED
 
     @functools.cache
     def opened() -> Source:
@@ -210,7 +212,7 @@ def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
 
 
 class TrainBatches(NamedTuple):
-    """index -> this process's rows of training batch `index`. A plain value, so that reader processes can be sent it."""
+    """index -> this process's rows of training batch `index`. A value, so that it can be sent to reader processes."""
 
     split: Split
     order: Order
@@ -262,43 +264,6 @@ def _processes(batch_size: int) -> tuple[int, int]:
 def _share(rows: np.ndarray, process: int, count: int) -> np.ndarray:
     local = len(rows) // count
     return rows[process * local : (process + 1) * local]
-
-
-class Conform(NamedTuple):
-    """Holds a batch to its spec: the names, shapes and integer ranges it must have, and no others (but `weights`)."""
-
-    source: str
-    shapes: dict[str, tuple[tuple[int, ...], np.dtype]]
-    limits: dict[str, int]
-
-    def __call__(self, batch: Batch, split: Split, rows: np.ndarray) -> Batch:
-        """Raises UserError naming the file for what does not fit, ValueError for a dtype that a transform must change."""
-        out = {name: self._fit(name, batch, split, rows) for name in self.shapes}
-        return {**out, "weights": batch["weights"]} if "weights" in batch else out
-
-    def _fit(self, name: str, batch: Batch, split: Split, rows: np.ndarray) -> np.ndarray:
-        if name not in batch:
-            raise UserError(f"{self.source} has no {name!r}, which the experiment takes: it has {', '.join(batch)}")
-        x, (shape, dtype) = batch[name], self.shapes[name]
-        if x.dtype == object or x.shape[1:] != shape:
-            bad = next(i for i, one in enumerate(x) if np.shape(one) != shape)
-            found = _times(np.shape(x[bad])) or type(x[bad]).__name__
-            raise UserError(f"{split.where(int(rows[bad]))}: {name} is {found}, the experiment takes {_times(shape)}")
-        if x.dtype != dtype:
-            same = all(np.issubdtype(one, np.integer) for one in (x.dtype, dtype))
-            if not same and not np.issubdtype(x.dtype, np.floating):
-                raise ValueError(f"{name!r} is {x.dtype} after the transforms, the spec says {dtype}: add scale(...)")
-            x = x.astype(dtype)
-        if name in self.limits and x.size and not 0 <= x.min() <= x.max() < self.limits[name]:
-            bad = int(np.argmax(((x < 0) | (x >= self.limits[name])).reshape(len(x), -1).any(1)))
-            value = x[bad].max() if x[bad].max() >= self.limits[name] else x[bad].min()
-            where, limit = split.where(int(rows[bad])), self.limits[name]
-            raise UserError(f"{where}: {name} {value} is out of range: the experiment has {limit}, 0 to {limit - 1}")
-        return x
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _check_classes(source: Source, limit: int | None) -> None:

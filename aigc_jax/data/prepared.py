@@ -53,7 +53,7 @@ def open_tfds(name: str) -> Source:
     except NotImplementedError:
         kind = builder.info.file_format.value
         raise UserError(f"{folder} is prepared as {kind}: prepare it with file_format='array_record'") from None
-    features = builder.info.features
+    features = dict(builder.info.features.items())
     splits = {split: _split(source, features, str(folder)) for split, source in sources.items()}
     info: dict[str, Any] = {"examples": counts}
     if names := getattr(features.get("label"), "names", None):

@@ -30,12 +30,16 @@ def read_with_grain(batch_of: Callable[[int], Batch], index: int, workers: int =
         import grain
     except ImportError:
         raise UserError("reading this source needs Grain: pip install grain") from None
-    batches = grain.MapDataset.range(index, sys.maxsize).map(batch_of)
-    dataset = batches.to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=16))
+    numbers = grain.MapDataset.range(index, sys.maxsize)
+    dataset = numbers.map(batch_of).to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=16))
     if workers:
         _parse_no_flags()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
-    return iter(dataset)
+    batches = iter(dataset)
+    try:
+        yield from batches
+    finally:
+        batches.close()  # ends the reader processes
 
 
 def _parse_no_flags() -> None:

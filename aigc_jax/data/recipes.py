@@ -31,8 +31,8 @@ FASHION_NAMES = [
 ]
 SPEAKERS = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"]
 EMOJI_GROUPS = [
-    "Activities", "Animals & Nature", "Flags", "Food & Drink", "Objects", "People & Body", "Smileys & Emotion", "Symbols",
-    "Travel & Places",
+    "Activities", "Animals & Nature", "Flags", "Food & Drink", "Objects", "People & Body", "Smileys & Emotion",
+    "Symbols", "Travel & Places",
 ]  # fmt: skip
 """Alphabetical, as are the speakers: label i is place i."""
 
@@ -50,7 +50,7 @@ def _column(kind: str, *files: str, **more: Any) -> Column:
 
 
 def _idx(name: str, source: str, licence: str, classes: list[str]) -> Recipe:
-    """MNIST and its relatives; `valid` is the last 10,000 of `train`, which keeps them: ask for `train[:50000]` with it."""
+    """MNIST and its relatives; `valid` is the last 10,000 of `train`, which keeps them: then take `train[:50000]`."""
 
     def columns(prefix: str) -> dict[str, Column]:
         return {

@@ -20,9 +20,12 @@ Places = str | Mapping[str, str] | Callable[[int], str]
 
 
 class Split(Protocol):
-    """Rows of one split. `grain` says that reading a row is slow enough to be worth Grain's readers."""
+    """Rows of one split."""
 
-    grain: bool
+    @property
+    def grain(self) -> bool:
+        """Whether rows are read record by record, by Grain's readers."""
+        ...
 
     def __len__(self) -> int: ...
 

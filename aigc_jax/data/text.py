@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aigc_jax.data.pipeline import Conform, Data, Info, assemble
+from aigc_jax.data.conform import Conform
+from aigc_jax.data.pipeline import Data, Info, assemble
 from aigc_jax.data.sources import open_source
-from aigc_jax.data.tables import Batch, Source, Split, select
+from aigc_jax.data.tables import Batch, Source, select
 from aigc_jax.data.tokenizers import Tokenizer, make_tokenizer
 from aigc_jax.data.transforms import compose
 from aigc_jax.errors import UserError, nearest

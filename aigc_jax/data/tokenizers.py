@@ -22,7 +22,7 @@ UNKNOWN, END = "<unk>", "<eos>"
 
 
 class Tokenizer:
-    """Text <-> ids. `size` is the number of ids, `encode` gives int32 [T], `decode` takes ids of any integer dtype [T]."""
+    """Text <-> ids. `size` is the number of ids; `encode` gives int32 [T], `decode` takes integers [T]."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ def _code_points(text: str) -> np.ndarray:
 
 
 def word_tokenizer(text: str, unseen: str = "") -> Tokenizer:
-    """Words between blanks, `<eos>` at the end of every line; ids by falling frequency, as in word-level language models.
+    """Words between blanks, `<eos>` at the end of every line, as word-level language models have; most frequent first.
 
     A word that the training text has not is `<unk>`, which is added where neither text holds it and `unseen` needs it.
     """

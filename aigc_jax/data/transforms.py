@@ -114,7 +114,7 @@ def one_hot(classes: int, of: str = "label") -> Transform:
 
 
 def window(length: int, of: str = "wave", random: bool = True) -> Transform:
-    """Waves of any length, int16 or float, -> float32 [B, length] in [-1, 1): a piece of a longer one, zeros after a shorter.
+    """Waves of any length, int16 or float -> float32 [B, length] in [-1, 1): longer ones cut, shorter ones padded by 0.
 
     random: the piece begins anywhere (training); otherwise at the first sample.
     """

@@ -1,9 +1,9 @@
 """Does a class-conditional sampler draw what it was asked for? A classifier trained on real images judges its samples.
 
-This is the classification accuracy score of samples turned round (cf. arXiv:1905.10887): trained on real images, tested on
-samples. The classifier is a support vector machine on pixels, so it needs no pretrained network; its own accuracy on real
-images, printed beside, bounds what the number can say. It sees whether a sample is of its class, not whether samples
-differ from each other.
+This is the classification accuracy score of samples turned round (cf. arXiv:1905.10887): trained on real images,
+tested on samples. The classifier is a support vector machine on pixels, so it needs no pretrained network; its own
+accuracy on real images, printed beside, bounds what the number can say. It sees whether a sample is of its class, not
+whether samples differ from each other.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     d^2 = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))
 
-With the features of an Inception network it is the FID. No number means anything without its feature space, its count of
-samples (it falls about as 1 / N) and its reference set: `Frechet.protocol` says them.
+With the features of an Inception network it is the FID. No number means anything without its feature space, its count
+of samples (it falls about as 1 / N) and its reference set: `Frechet.protocol` says them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Gaussian(NamedTuple):
 
 
 def fit(features: np.ndarray) -> Gaussian:
-    """Mean and covariance (over N - 1, as all published FIDs) of features [N, D]. Raises ValueError for fewer than two."""
+    """Mean and covariance (over N - 1, as all published FIDs) of features [N, D]. Raises ValueError for fewer than
+    two.
+    """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"a covariance needs features [N, D] with N >= 2, got {features.shape}")

@@ -33,8 +33,8 @@ def linear_probe(
 
     labels_per_class: how many training examples of each class keep their label; None is all.
     draws:            of the examples that keep it, over which accuracy is averaged; one where all keep it.
-    penalties:        values of C; taken is the one of best mean accuracy in stratified cross-validation within the labelled
-                      examples, so that the evaluation split chooses nothing; 1 where a class has a single example.
+    penalties:        values of C; taken is the one of best mean accuracy in stratified cross-validation within the
+                      labelled examples, so that the evaluation split chooses nothing; 1 where a class has one example.
     label:            the column of labels.
 
     Gives {"accuracy"}.
@@ -68,8 +68,8 @@ def knn(
 ) -> Evaluator:
     """Accuracy on the evaluation split of a vote of the nearest labelled examples of the training split.
 
-    The k nearest by cosine similarity s vote for their class with weight exp(s / temperature); 200 and 0.07 are those of
-    arXiv:1805.01978. Other arguments as for `linear_probe`. Gives {"accuracy"}.
+    The k nearest by cosine similarity s vote for their class with weight exp(s / temperature); 200 and 0.07 are those
+    of arXiv:1805.01978. Other arguments as for `linear_probe`. Gives {"accuracy"}.
     """
 
     def classify(train: Rows, test: Rows, seed: int) -> float:
@@ -88,16 +88,14 @@ def _probe(
     def measure(run: Any) -> dict[str, float]:
         print(f"probe: {protocol}")
         train, test = features(run, "train", label), features(run, None, label)
-        seeds = range(draws if per_class else 1)
-        return {
-            "accuracy": float(np.mean([classify(few_labels(train, per_class, seed), test, seed) for seed in seeds]))
-        }
+        labelled = [few_labels(train, per_class, seed) for seed in range(draws if per_class else 1)]
+        return {"accuracy": float(np.mean([classify(rows, test, seed) for seed, rows in enumerate(labelled)]))}
 
     return Evaluator(measure, protocol)
 
 
 def vote(features: np.ndarray, labels: np.ndarray, queries: np.ndarray, k: int, temperature: float) -> np.ndarray:
-    """The class of each query [M, D] by the weighted vote of its k nearest of the features [N, D], or all if N < k; [M]."""
+    """The class of each query [M, D] by the weighted vote of its k (or N) nearest of the features [N, D]; [M]."""
     k = min(k, len(features))
     classes, labels = np.unique(labels, return_inverse=True)
     bank, chosen = _unit(features), []

@@ -1,8 +1,9 @@
 """The networks of DCGAN (Radford, Metz and Chintala 2016, arXiv:1511.06434): convolutions only, batch norm, no pooling.
 
-At 64 x 64 x 3 the generator has 18,885,760 parameters and the discriminator 17,232,768, those of the released faces model:
-kernels of 5 x 5 with stride 2, no biases anywhere, and in the generator a batch norm of each of the 16,384 outputs of its
-linear layer rather than of its 1,024 channels. The widely used version with 4 x 4 kernels and 64 channels is another model.
+At 64 x 64 x 3 the generator has 18,885,760 parameters and the discriminator 17,232,768, those of the released faces
+model: kernels of 5 x 5 with stride 2, no biases anywhere, and in the generator a batch norm of each of the 16,384
+outputs of its linear layer rather than of its 1,024 channels. The widely used version with 4 x 4 kernels and 64
+channels is another model.
 
 We depart in eps of batch norm: 1e-5, where the released code has 1e-8.
 """

@@ -1,16 +1,16 @@
 """The U-Net of denoising diffusion (Ho, Jain and Abbeel 2020, arXiv:2006.11239, appendix B).
 
-A residual encoder and decoder with skips at every block, told the noise level by a sinusoid of t that enters each block as
-a bias. At its defaults with 3 channels it has the 35,746,307 parameters of the CIFAR-10 model; with SIZES["256"] the
-113,673,219 of the LSUN and CelebA-HQ models.
+A residual encoder and decoder with skips at every block, told the noise level by a sinusoid of t that enters each
+block as a bias. At its defaults with 3 channels it has the 35,746,307 parameters of the CIFAR-10 model; with
+SIZES["256"] the 113,673,219 of the LSUN and CelebA-HQ models.
 
-Kept as released, because published weights depend on it: group norm with eps 1e-6; a sinusoid of sines then cosines whose
-frequencies end at exactly 1 / 10000; down-sampling that pads only below and to the right; nearest up-sampling before a
-convolution; skips joined as [h, skip]. We depart in one thing: the last convolution of a block, of attention and of the
-network start at exactly 0, where the released code has scale 1e-10.
+Kept as released, because published weights depend on it: group norm with eps 1e-6; sines before cosines in the
+sinusoid, whose frequencies end at exactly 1 / 10000; down-sampling that pads only below and to the right; nearest
+up-sampling before a convolution; skips joined as [h, skip]. We depart in one thing: the last layer of a block, of
+attention and of the network starts at exactly 0, where the released code has scale 1e-10.
 
-With `num_classes` a learned vector of the class is added to the embedding of t. The table has one more row, which stands for
-"no class": the dropped label of classifier-free guidance (arXiv:2207.12598).
+With `num_classes` a learned vector of the class is added to the embedding of t. The table has one more row, which
+stands for "no class": the dropped label of classifier-free guidance (arXiv:2207.12598).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
 EPS = 1e-6
 INIT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 ZERO = nn.initializers.zeros
+CLASSES = nn.initializers.normal(1.0)  # as large as the embedding of t: classes are told apart from the start
 
 
 class ResBlock(nn.Module):
@@ -87,8 +88,8 @@ class UNet(nn.Module):
     heads, groups: of attention and of group norm.
     dropout:      inside residual blocks, when `train`; needs the key "dropout".
     out_channels: None means those of x.
-    num_classes:  None for no label; else labels 0 .. num_classes - 1, and num_classes for "no class", which is also what
-                  a label of None means.
+    num_classes:  None for no label; else labels 0 .. num_classes - 1, and num_classes for "no class", which is also
+                  what a label of None means.
     remat:        recompute each residual block in the backward pass instead of keeping what is inside it.
     dtype:        of the computation; parameters are float32 whatever it is.
 
@@ -157,7 +158,7 @@ class UNet(nn.Module):
         if self.num_classes is None:
             return e
         label = jnp.full(t.shape, self.num_classes) if label is None else label
-        table = nn.Embed(self.num_classes + 1, 4 * self.width, dtype=self.dtype, name="label")
+        table = nn.Embed(self.num_classes + 1, 4 * self.width, self.dtype, embedding_init=CLASSES, name="label")
         return e + table(label)
 
     def _check(self, x: Array, label: Array | None) -> None:

@@ -79,7 +79,8 @@ def draw_panels(run: Run, folder: Path) -> None:
 def write_page(workdir: Path) -> Path:
     """Writes `report.html` from the files of a run folder alone. Raises UserError if it holds no run."""
     folder = read_folder(Path(workdir))
-    found = verdict(folder.result) if folder.result else None
+    expected = folder.result.get("expected") or {}
+    found = verdict(folder.result) if expected.get("metric") in folder.result.get("metrics", {}) else None
     body = [
         page.header(folder.name, str(folder.config.get("preset") or ""), _lead(folder)),
         _cards(folder, found),
@@ -186,14 +187,10 @@ def _result(folder: Folder) -> list[str]:
 
 
 def _environment(folder: Folder) -> list[str]:
-    knobs = page.table(
-        [(name, repr(value)) for name, value in folder.config.get("knobs", {}).items()], ("knob", "value")
-    )
+    knobs = [(name, repr(value)) for name, value in folder.config.get("knobs", {}).items()]
     versions = folder.result.get("versions") or folder.config.get("versions", {})
-    return [
-        knobs,
-        page.table([("commit", folder.config.get("commit", "unknown")), *versions.items()], ("package", "version")),
-    ]
+    place = [("run folder", folder.path.resolve().name), ("commit", folder.config.get("commit", "unknown"))]
+    return [page.table(knobs, ("knob", "value")), page.table([*place, *versions.items()], ("environment", ""))]
 
 
 def _labels(folders: Sequence[Folder]) -> list[str]:

@@ -23,7 +23,9 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": {"metric": "frechet/distance", "value": 1.0, "tolerance": 0.2, "direction": "min", "device": "2 CPU cores", "minutes": 3},
+    "laptop": dict(
+        metric="frechet/distance", value=1.0, tolerance=0.2, direction="min", device="2 CPU cores", minutes=3,
+    ),
 }  # fmt: skip
 
 
@@ -47,12 +49,12 @@ def experiment(
     generator = Generator(size, channels, width, levels, momentum)
     discriminator = Discriminator(width, levels, momentum)
     tx = optax.chain(optax.add_decayed_weights(l2), optax.adam(lr, b1=b1))
+    spec, to_model = {"image": ((size, size, channels), "float32")}, scale(-1, 1)
     return Experiment(
         method=gan(generator, discriminator, tx, tx, loss=loss, latents=latents),
-        data=load_data(data, batch_size=batch_size, spec={"image": ((size, size, channels), "float32")}, train=scale(-1, 1),
-                       evaluate=scale(-1, 1), decode=images(-1, 1)),
+        data=load_data(data, batch_size=batch_size, spec=spec, train=to_model, evaluate=to_model, decode=images(-1, 1)),
         steps=steps,
         seed=seed,
         evals={"frechet": Frechet()},
         panels={"over training": progress(), "samples": samples(100)},
-    )  # fmt: skip
+    )

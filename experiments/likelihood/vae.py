@@ -22,7 +22,7 @@ PAPER = "Kingma and Welling 2014, Auto-encoding variational Bayes, arXiv:1312.61
 PRESETS = {
     "paper": {},
     "mnist": dict(
-        data="files:binarized_mnist", labels=False, steps=31_200, batch_size=128, hidden=(500, 500), latents=50,
+        data="files:binarized_mnist", labels=False, steps=46_800, batch_size=128, hidden=(500, 500), latents=50,
         optimizer="adam", lr=1e-3, lr_end=0.01, init=None, weight_decay=0.0,
     ),
     "laptop": dict(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import optax
 
 from aigc_jax.data import (
@@ -28,6 +29,7 @@ from aigc_jax.data import (
     two_views,
 )
 from aigc_jax.data.augment import color_jitter
+from aigc_jax.data.transforms import Batch, Transform
 from aigc_jax.evals.probes import knn, linear_probe
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.vision.moco import moco
@@ -40,8 +42,8 @@ PRESETS = {
     "paper": {},
     "800-epochs": dict(steps=4_003_200),
     "laptop": dict(data="digits", views="digits", size=8, channels=1, classes=10, stem="cifar", bottleneck=False,
-                   depths=(1, 1), widths=(32, 64), steps=600, lr=0.06, queue=1024, key_momentum=0.99, dim=64, bn_groups=4,
-                   labels_per_class=10, neighbours=5),
+                   depths=(1, 1), widths=(32, 64), steps=600, lr=0.06, queue=1024, key_momentum=0.99, dim=64,
+                   bn_groups=4, labels_per_class=10, neighbours=5),
 }  # fmt: skip
 EXPECTED = {}
 
@@ -58,7 +60,7 @@ def experiment(
     widths: tuple[int, ...] = (64, 128, 256, 512),
     bottleneck: bool = True,
     mlp: bool = True,  # section 3: head 2048-2048-128; False is the linear head of v1
-    dim: int = 128,  # of the space where views are compared, as all below from v1 (arXiv:1911.05722) where v2 says nothing
+    dim: int = 128,  # of the space where views are compared: v1 (arXiv:1911.05722), as all that names no other source
     queue: int = 65536,
     key_momentum: float = 0.999,
     temperature: float = 0.2,  # section 3
@@ -87,7 +89,8 @@ def experiment(
     return Experiment(
         method=moco(trunk, tx, queue=queue, momentum=key_momentum, temperature=temperature, dim=dim, mlp=mlp,
                     bn_groups=bn_groups),
-        data=load_data(data, batch_size=batch_size, train=two_views(augment), evaluate=two_views(plain, augment),
+        data=load_data(data, batch_size=batch_size, train=two_views(augment),
+                       evaluate=plain_and_augmented(plain, augment),
                        spec={"view1": image, "view2": image, "label": ((), "int32", classes)}),
         steps=steps,
         seed=seed,
@@ -95,3 +98,13 @@ def experiment(
                "knn": knn(neighbours, labels_per_class=labels_per_class, draws=10)},
         panels={"features": latent_map(1000)},
     )  # fmt: skip
+
+
+def plain_and_augmented(plain: Transform, augment: Transform) -> Transform:
+    """The views of evaluation: {"image"} -> "view1", whose features are probed, and "view2", its key in the loss."""
+
+    def views(batch: Batch, rng: np.random.Generator) -> Batch:
+        image = {"image": batch["image"]}
+        return {**batch, "view1": plain(image, rng)["image"], "view2": augment(image, rng)["image"]}
+
+    return views

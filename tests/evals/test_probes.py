@@ -85,7 +85,7 @@ def test_weights_are_exponentials_of_the_similarity():
 
 def test_scaling_features_changes_neither_probe():
     train, test = blobs(60, 0, spread=1.5), blobs(50, 1, spread=1.5)
-    for probe in (knn(k=5), linear_probe()):
+    for probe in (knn(k=5), linear_probe(penalties=[0.01, 1.0])):
         small, large = (probe(Run(train, test, scale)) for scale in (0.01, 100.0))
         assert small == large and small["accuracy"] < 1
 
@@ -105,14 +105,14 @@ def test_more_neighbours_than_examples_are_all_of_them():
 
 
 def test_a_linear_probe_reads_what_is_linear_and_nothing_from_noise():
-    assert linear_probe()(Run(blobs(60, 0), blobs(42, 1))) == {"accuracy": 1.0}
-    assert linear_probe()(Run(noise(150, 0), noise(150, 1)))["accuracy"] < 0.45
+    assert linear_probe(penalties=[0.01, 1.0])(Run(blobs(60, 0), blobs(42, 1))) == {"accuracy": 1.0}
+    assert linear_probe(penalties=[0.1])(Run(noise(150, 0), noise(150, 1)))["accuracy"] < 0.45
 
 
 def test_the_penalty_is_chosen_within_the_training_split():
     """Labels of the evaluation split move the score alone: the same predictions, right where the others were wrong."""
     train, (x, y) = blobs(30, 0, classes=2), blobs(30, 1, classes=2)
-    right, wrong = (linear_probe()(Run(train, (x, labels)))["accuracy"] for labels in (y, 1 - y))
+    right, wrong = (linear_probe(penalties=[0.01, 1.0])(Run(train, (x, labels)))["accuracy"] for labels in (y, 1 - y))
     assert right + wrong == pytest.approx(1)
 
 

@@ -1,4 +1,5 @@
-"""Makes ddim.npz: trajectories and variances of diffusers' DDIM and DDPM schedulers, with a known function for the network.
+"""Makes ddim.npz: trajectories and variances of diffusers' DDIM and DDPM schedulers, with a known function for the
+network.
 
 eps(x, t) = sin(2 x + t / 300): far from linear, and it takes x0_hat out of [-1, 1], so that clipping shows.
 
@@ -26,7 +27,12 @@ def build() -> dict[str, np.ndarray]:
     noise = torch.from_numpy(np.random.RandomState(1).standard_normal((COUNT, 2, 3)))
     made = {"start": start.numpy(), "noise": noise.numpy()}
     # name -> (eta, clip x0_hat, recompute eps_hat)
-    cases = {"none": (0.0, False, False), "x0": (0.0, True, False), "x0_and_eps": (0.0, True, True), "noisy": (1.0, True, False)}
+    cases = {
+        "none": (0, False, False),
+        "x0": (0, True, False),
+        "x0_and_eps": (0, True, True),
+        "noisy": (1, True, False),
+    }
     for name, (eta, clip, recompute) in cases.items():
         scheduler = DDIMScheduler(clip_sample=clip)
         scheduler.set_timesteps(COUNT)

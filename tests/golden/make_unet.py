@@ -1,9 +1,9 @@
 """Makes unet.npz: outputs of diffusers' UNet2DModel, in float64, with a known number in every tensor.
 
-Tensor i, in the order of its sorted names, is RandomState(i).standard_normal(its shape), over sqrt of the product of all but
-the first axis for rank 2 and more, over 10 for rank 1, plus 1 for scales of norms. So the file holds no weights, only our name
-of each tensor in that order. "odd" is a small configuration with classes and two heads; "cifar" the model of the paper, whose
-values are known from a second, independent implementation as well.
+Tensor i, in the order of its sorted names, is RandomState(i).standard_normal(its shape), over sqrt of the product of
+all but the first axis for rank 2 and more, over 10 for rank 1, plus 1 for scales of norms. So the file holds no
+weights, only our name of each tensor in that order. "odd" is a small configuration with classes and two heads; "cifar"
+the model of the paper, whose values are known from a second, independent implementation as well.
 
 Needs torch and diffusers: `python tests/golden/make_unet.py` writes, `--check` recomputes and compares.
 """
@@ -20,12 +20,13 @@ COMMON = dict(downsample_padding=0, freq_shift=1, flip_sin_to_cos=False, norm_ep
 CIFAR = dict(
     sample_size=32, in_channels=3, out_channels=3, block_out_channels=(128, 256, 256, 256), layers_per_block=2,
     down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-    up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=None, norm_num_groups=32,
+    up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=None, 
+    norm_num_groups=32,
 )  # fmt: skip
 ODD = dict(
-    sample_size=(12, 20), in_channels=2, out_channels=5, block_out_channels=(12, 18, 18), layers_per_block=1,
+    sample_size=(12, 20), in_channels=2, out_channels=5, block_out_channels=(12, 24, 24), layers_per_block=1,
     down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
-    up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=9, norm_num_groups=3,
+    up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=12, norm_num_groups=3,
     num_class_embeds=5,
 )  # fmt: skip
 KNOWN = {0: 0.34881296, 10: 0.22974700, 500: 0.34238909, 999: 0.26298936}  # first value of "cifar" at these t

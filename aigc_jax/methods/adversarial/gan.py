@@ -1,9 +1,9 @@
-"""GAN: two networks against each other (Goodfellow et al. 2014, arXiv:1406.2661), as DCGAN trains them (arXiv:1511.06434).
+"""GAN: two networks against each other (Goodfellow et al. 2014, arXiv:1406.2661), trained as DCGAN (arXiv:1511.06434).
 
     min_G max_D V(D, G) = E_x log D(x) + E_z log(1 - D(G(z)))                                            eq. (1)
 
-For a fixed G the best D is p_d / (p_d + p_g), and V is then 2 JSD(p_d, p_g) - log 4. D is trained on -V; G on V, or with
-the non-saturating loss, which has the same fixed points but still a gradient where D is sure of itself:
+For a fixed G the best D is p_d / (p_d + p_g), and V is then 2 JSD(p_d, p_g) - log 4. D is trained on -V; G on V, or
+with the non-saturating loss, which has the same fixed points but still a gradient where D is sure of itself:
 
     minimax:         E log(1 - D(G(z)))        gradient in the logit  -D
     non_saturating:  E -log D(G(z))            gradient in the logit  -(1 - D)
@@ -68,9 +68,10 @@ def gan(
     generator:     (z [B, latents], train) -> images, with batch statistics.
     discriminator: (images, train) -> {"logits" [B], "features": list of [B, h, w, c]}, with batch statistics.
 
-    Memory: "generator_stats", and "discriminator_stats" of "real" and "fake" batches. `evaluate` gives the logit of D on each
-    example and on a sample beside it, and whether D is right about them; `encode` the features of D, max-pooled to at most
-    4 x 4 at every level, as section 5.1 of DCGAN classifies them.
+    Memory: "generator_stats", and "discriminator_stats" of "real" and "fake" batches. `evaluate` gives the logit of D
+            on each
+    example and on a sample beside it, and whether D is right about them; `encode` the features of D, max-pooled to at
+    most 4 x 4 at every level, as section 5.1 of DCGAN classifies them.
     """
     generator_loss = GENERATOR_LOSSES[loss]
 

@@ -5,9 +5,9 @@
     L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t))
     L_0     = -log p(x_0 | x_1),   p a Gaussian cut into the 256 bins of an 8-bit image
 
-It is the ELBO of a hierarchical VAE whose encoder, q, is fixed. All terms are nats per example, summed over its dimensions. As
-in the released code x0_hat is clipped to [-1, 1] and the normal distribution function is the tanh approximation, so numbers
-compare with published ones.
+It is the ELBO of a hierarchical VAE whose encoder, q, is fixed. All terms are nats per example, summed over its
+dimensions. As in the released code x0_hat is clipped to [-1, 1] and the normal distribution function is the tanh
+approximation, so numbers compare with published ones.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def log_decoder(x: Array, mean: Array, log_std: Array) -> Array:
 def full_bound(
     schedule: Schedule, denoise: Denoise, x0: Array, key: Array, variance: Variance = "fixed_large"
 ) -> dict[str, Array]:
-    """{"prior", "denoising", "decoder", "bits_per_dim"}, each [B]: every t in turn with one draw of x_t, N calls of the network.
+    """{"prior", "denoising", "decoder", "bits_per_dim"}, each [B]: every t in turn with one draw of x_t, N calls of
+    the network.
 
     The first three are in bits per dimension as well, and add up to the last.
     """
@@ -94,8 +95,8 @@ def estimated_bound(
 ) -> Array:
     """An unbiased estimate [B] of `full_bound`'s bits per dimension from `terms` + 1 calls of the network.
 
-    L_T and L_0 are computed, since L_0 alone is a large part; the sum over the other t is estimated by one random t in each
-    of `terms` equal strata, drawn for each example by itself.
+    L_T and L_0 are computed, since L_0 alone is a large part; the sum over the other t is estimated by one random t in
+    each of `terms` equal strata, drawn for each example by itself.
     """
     key_t, key_noise = jax.random.split(key)
     width = (schedule.steps - 1) / terms

@@ -1,13 +1,14 @@
 """DDPM: denoising diffusion probabilistic models (Ho, Jain and Abbeel 2020, arXiv:2006.11239).
 
-A fixed chain adds noise to an image until nothing is left; a network learns to undo one step of it. Writing its mean in terms
-of the noise makes the bound a weighted regression, and the paper drops the weights:
+A fixed chain adds noise to an image until nothing is left; a network learns to undo one step of it. Writing its mean
+in terms of the noise makes the bound a weighted regression, and the paper drops the weights:
 
-    L_simple = E || eps - eps_theta(sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t) ||^2,  t uniform        eq. (14)
+    L_simple = E || eps - eps_theta(sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t) ||^2,  t uniform   eq. (14)
 
-Sampling runs the chain backwards (algorithm 2, or a DDIM table over the same network), with the exponential moving average of
-the weights, as does all evaluation. With classes the network is conditional, and a share of labels is dropped in training
-so that one network also learns p(x): classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598).
+Sampling runs the chain backwards (algorithm 2, or a DDIM table over the same network), with the exponential moving
+average of the weights, as does all evaluation. With classes the network is conditional, and a share of labels is
+dropped in training so that one network also learns p(x): classifier-free guidance (Ho and Salimans 2022,
+arXiv:2207.12598).
 
 `schedule` has the formulas of the chain, `samplers` the way back, `bound` the bits per dimension.
 """
@@ -53,7 +54,8 @@ def ddpm(
     clip:        what the sampler does with x0_hat.
     bound_terms: calls of the network for the estimate of bits per dimension in `evaluate`.
 
-    `evaluate` gives {"mse", "bits_per_dim"}: L_simple at one random t an example, and an unbiased estimate of the bound.
+    `evaluate` gives {"mse", "bits_per_dim"}: L_simple at one random t an example, and an unbiased estimate of the
+    bound.
     """
     steps = ancestral(schedule, variance) if steps is None else steps
 
@@ -98,7 +100,7 @@ def simple_loss(schedule: Schedule, denoise: Denoise, x0: Array, key: Array) -> 
 
 
 def predictor(net: UNet, params: Params, label: Array | None = None, guidance: float = 1.0) -> Denoise:
-    """The noise predictor of a set of weights; of a class-conditional network, for these labels [B] and this guidance."""
+    """The noise predictor of a set of weights; of a network with classes, for these labels [B] and this guidance."""
     if label is None or net.num_classes is None:
         return partial(_apply, net, params)
     return guided(partial(_apply, net, params), label, net.num_classes, guidance)
@@ -109,8 +111,8 @@ def bound_evaluator(
 ) -> Callable[[Any], dict[str, float]]:
     """For `Experiment.evals`: the mean of every term of the full bound, in bits per dimension.
 
-    images: how many of the evaluation split, from its start; None is all of them. The cost is one call of the network for
-            each of them and each t.
+    images: how many of the evaluation split, from its start; None is all of them. The cost is one call of the network
+            for each of them and each t.
     """
 
     @jax.jit

@@ -50,7 +50,9 @@ def class_grid(classes: int, columns: int = 10) -> Panel:
 
 
 def tiles(images: np.ndarray, least: int = 32) -> np.ndarray:
-    """uint8 [R, N, H, W, C] -> one picture of R rows, a white line between; pixels of images below `least` are enlarged."""
+    """uint8 [R, N, H, W, C] -> one picture of R rows, a white line between; pixels of images below `least` are
+    enlarged.
+    """
     factor = -(-least // images.shape[2])
     images = images.repeat(factor, axis=2).repeat(factor, axis=3)
     images = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)

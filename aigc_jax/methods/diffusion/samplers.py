@@ -1,12 +1,12 @@
 """Samplers of a trained denoiser, as tables of coefficients: ancestral (arXiv:2006.11239) and DDIM (arXiv:2010.02502).
 
-One step of either, from x_t to the next lower x_s, is linear in what the network says. With eps_hat the predicted noise and
-x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t) the image it implies,
+One step of either, from x_t to the next lower x_s, is linear in what the network says. With eps_hat the predicted
+noise and x0_hat = (x_t - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t) the image it implies,
 
     x_s = on_x0 x0_hat + on_x x_t + on_eps eps_hat + sigma z,     z ~ N(0, I).
 
-Ancestral sampling has on_eps = 0 (the posterior mean of x_s); DDIM has on_x = 0. The coefficients are computed in float64 by
-NumPy; `sample` runs the table as one scan, so a sampler of any number of steps compiles once.
+Ancestral sampling has on_eps = 0 (the posterior mean of x_s); DDIM has on_x = 0. The coefficients are computed in
+float64 by NumPy; `sample` runs the table as one scan, so a sampler of any number of steps compiles once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Steps(NamedTuple):
 
 
 def ancestral(schedule: Schedule, variance: Variance = "fixed_large") -> Steps:
-    """Algorithm 2 of DDPM: x_{t-1} ~ p(x_{t-1} | x_t), without noise in the last step. Fewer steps: respace the schedule."""
+    """Algorithm 2 of DDPM: x_{t-1} ~ p(x_{t-1} | x_t), the last without noise. Fewer steps: respace the schedule."""
     sigma = np.exp(0.5 * schedule.model_log_variance(variance))
     sigma[0] = 0.0
     return _steps(schedule, schedule.posterior_on_x0, schedule.posterior_on_x_t, np.zeros(schedule.steps), sigma)
@@ -54,8 +54,8 @@ def ancestral(schedule: Schedule, variance: Variance = "fixed_large") -> Steps:
 def ddim(schedule: Schedule, eta: float = 0.0) -> Steps:
     """Eqs. (12) and (16) of DDIM. Fewer steps: respace the schedule.
 
-    eta: 0 is deterministic, an Euler step of the probability flow; 1 has the noise of "fixed_small" ancestral sampling, and
-         then each step has the same law.
+    eta: 0 is deterministic, an Euler step of the probability flow; 1 has the noise of "fixed_small" ancestral
+         sampling, and then each step has the same law.
     """
     a, a_s = schedule.alpha_bar, schedule.alpha_bar_previous
     variance = eta**2 * (1 - a_s) / (1 - a) * (1 - a / a_s)
@@ -71,8 +71,8 @@ def _steps(schedule: Schedule, *step: np.ndarray) -> Steps:
 def sample(steps: Steps, denoise: Denoise, x: Array, key: Array, clip: Clip = "x0") -> Array:
     """Runs a sampler: x [B, ...] of pure noise -> samples [B, ...].
 
-    clip: "none" (the released DDIM code); "x0" keeps x0_hat in [-1, 1] (DDPM); "x0_and_eps" also recomputes eps_hat from the
-          clipped x0_hat (ADM). The last two are one thing for ancestral sampling and differ for DDIM.
+    clip: "none" (the released DDIM code); "x0" keeps x0_hat in [-1, 1] (DDPM); "x0_and_eps" also recomputes eps_hat
+          from the clipped x0_hat (ADM). The last two are one thing for ancestral sampling and differ for DDIM.
     """
     step = _step(denoise, key, clip)
     return jax.lax.scan(lambda x, row: (step(x, row), None), x, _rows(steps, x))[0]

@@ -4,9 +4,9 @@
     q(x_t | x_0)     = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I),   alpha_bar_t = prod_s (1 - beta_s)    eq. (4)
     q(x_{t-1} | x_t, x_0) = N(posterior_mean, beta_tilde_t I)                                    eqs. (6), (7)
 
-of Ho et al. 2020 (arXiv:2006.11239). Row i of every table stands for the paper's t = i + 1, as in the released code. Tables are
-NumPy float64 and are rounded once, when they meet an array: products of a thousand factors, and 1 - alpha_bar near t = 1, lose
-digits in float32.
+of Ho et al. 2020 (arXiv:2006.11239). Row i of every table stands for the paper's t = i + 1, as in the released code.
+Tables are NumPy float64 and are rounded once, when they meet an array: products of a thousand factors, and 1 -
+alpha_bar near t = 1, lose digits in float32.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Schedule:
     """N steps of Gaussian noise.
 
     beta:     [N] float64, the variance that each step adds.
-    timestep: [N] int32, the time that the network is told: 0 .. N - 1, or, of a respaced chain, times of the chain it was
-              trained on.
+    timestep: [N] int32, the time that the network is told: 0 .. N - 1, or, of a respaced chain, times of the chain it
+              was trained on.
     """
 
     beta: np.ndarray
@@ -85,7 +85,7 @@ def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Schedu
 
 
 def cosine(steps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> Schedule:
-    """alpha_bar(u) = cos^2((u + offset) / (1 + offset) pi / 2), beta clipped at `largest` (arXiv:2102.09672, eq. 17)."""
+    """alpha_bar(u) = cos^2((u + offset) / (1 + offset) pi / 2), beta at most `largest` (arXiv:2102.09672, eq. 17)."""
     u = np.arange(steps + 1, dtype=np.float64) / steps
     alpha_bar = np.cos((u + offset) / (1 + offset) * np.pi / 2) ** 2
     return Schedule(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], largest), np.arange(steps, dtype=np.int32))

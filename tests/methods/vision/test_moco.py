@@ -129,10 +129,8 @@ def test_one_step_written_by_hand():
     """Order and arithmetic with one group: the key encoder follows, both encode, loss, gradient, queue."""
     made = method(bn_groups=1)
     encoder, state, batch = Encoder(Trunk(), DIM), state_of(made), views()
-    state = state._replace(
-        memory={**state.memory, "key_encoder": jax.tree.map(lambda x: x + 0.1, state.params["encoder"])}
-    )
-    memory = state.memory
+    apart = jax.tree.map(lambda x: x + 0.1, state.params["encoder"])
+    memory = {**state.memory, "key_encoder": apart}
     follower = jax.tree.map(lambda m, p: 0.9 * m + 0.1 * p, apart, state.params["encoder"])
 
     def embed(params, name, image):

@@ -91,8 +91,9 @@ def _build_tfds(name: str) -> Path:
     if name in recipes() and importlib.util.find_spec("tensorflow") is None:
         raise UserError(f"building tfds:{name} needs TensorFlow (pip install tensorflow) and the network; or {way}")
     tfds = prepared.tfds()
-    if name.partition("/")[0].partition(":")[0] not in tfds.list_builders(with_community_datasets=False):
-        raise UserError(nearest(name, {*builders.EMBEDDED, *recipes(), *tfds.list_builders()}, "data set to build"))
+    known = tfds.list_builders(with_community_datasets=False)
+    if name.partition("/")[0].partition(":")[0] not in known:
+        raise UserError(nearest(name, {*builders.EMBEDDED, *recipes(), *known}, "data set to build"))
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(f"building tfds:{name} needs TensorFlow (pip install tensorflow) and the network; or read its "
                         f"raw files from a folder of pictures, texts or sounds as files:DIR")  # fmt: skip
