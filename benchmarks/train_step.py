@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import platform
@@ -27,6 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 3
+KEPT: list[Any] = []  # torch forgets the operators of a library object that is collected
 CASES: dict[str, dict[str, Any]] = {
     "resnet18": dict(batch=64, size=32, classes=10, about="ResNet-18, 7x7/2 stem and pooling, batch 64, 32x32"),
     "unet": dict(batch=16, size=32, widths=(64, 128, 128), about="U-Net 64-128-128, attention at 16, batch 16, 32x32"),
@@ -214,8 +216,10 @@ def our_network(case: str) -> tuple[Any, Callable, Callable]:
 
 def theirs(case: str, cores: int) -> tuple[Step, int, dict[str, str]]:
     """A step of torch eager, in its own layout, with its own AdamW at its defaults."""
-    import diffusers
     import torch
+
+    declare_torchvision_operators()
+    import diffusers
     import transformers
 
     torch.set_num_threads(cores)
@@ -259,6 +263,21 @@ def theirs(case: str, cores: int) -> tuple[Step, int, dict[str, str]]:
         "diffusers": diffusers.__version__,
     }
     return step, sum(p.numel() for p in net.parameters()), versions
+
+
+def declare_torchvision_operators() -> None:
+    """Lets transformers and diffusers import where torchvision was built for another torch: they use none of its operators."""
+    import torch
+
+    try:
+        importlib.import_module("torchvision")
+    except ImportError:
+        pass
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        KEPT.append(library)
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def torch_unet(widths: tuple[int, ...], size: int) -> Any:

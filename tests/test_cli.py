@@ -133,7 +133,9 @@ def test_list_imports_nothing_heavy_and_is_one_json_list():
     listed = json.loads(done.stdout)
     assert not heavy
     assert all({"name", "chapter", "systems", "presets", "paper", "expected"} <= set(one) for one in listed)
-    assert {one["name"] for one in listed} == {p.stem for p in (ROOT / "experiments").glob("*/*.py") if p.stem[0] != "_"}
+    assert {one["name"] for one in listed} == {
+        p.stem for p in (ROOT / "experiments").glob("*/*.py") if p.stem[0] != "_"
+    }
 
 
 def test_list_as_text_names_every_experiment(run):
@@ -336,6 +338,30 @@ def test_describe_takes_knobs_and_a_mesh(run, own):
     assert placed["memory.count"] == "replicated"
     assert found["state_bytes_per_device"] == 4 * 2 * 64 * 2048 // 4 + 8
     assert "parameters" in run("describe", own)[1]
+
+
+def test_the_example_of_the_docs_is_an_experiment(run, tmp_path):
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (tmp_path / "denoiser.py").write_text(text.split("```python\n")[1].split("```")[0])
+    code, out, _ = run("describe", tmp_path / "denoiser.py", "--json")
+    assert code == 0 and json.loads(out)["parameters"] == 2 * 64 * 16
+
+
+def test_readme_names_every_command():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"`aigc {name}" in text for name in table.COMMANDS)
+
+
+def test_data_show_counts_examples(run):
+    code, out, _ = run("data", "show", "digits", "--json")
+    assert code == 0
+    assert {name: split["examples"] for name, split in json.loads(out)["splits"].items()} == {
+        "train": 1437,
+        "test": 360,
+    }
+    assert "image uint8[8, 8, 1]" in run("data", "show", "digits")[1]
+    code, _, err = run("data", "show", "no_such_source")
+    assert code == 2 and err.count("\n") == 1
 
 
 def test_doctor_names_what_is_out_of_the_window(run, monkeypatch):

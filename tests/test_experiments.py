@@ -82,7 +82,9 @@ def test_every_preset_has_a_shape(name, preset):
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(state))
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params)), "parameters stay float32"
     after, metrics = jax.eval_shape(experiment.method.step, state, experiment.data.spec, jax.random.key(0))
-    jax.tree.map(lambda a, b: None if (a.shape, a.dtype) == (b.shape, b.dtype) else pytest.fail(f"{a} {b}"), after, state)
+    jax.tree.map(
+        lambda a, b: None if (a.shape, a.dtype) == (b.shape, b.dtype) else pytest.fail(f"{a} {b}"), after, state
+    )
     assert metrics and all(metric.shape == () for metric in metrics.values()), "metrics are scalars"
     rows = jax.eval_shape(experiment.method.evaluate, state, experiment.data.spec, jax.random.key(0))
     size = jax.tree.leaves(experiment.data.spec)[0].shape[0]
@@ -107,7 +109,9 @@ def test_the_loss_falls_on_one_repeated_batch(name):
     begin, step = begun(name)
     state, losses = begin, []
     for _ in range(25):
-        state, metrics = step(state._replace(memory=begin.memory, step=begin.step + 1), first_batch(name), jax.random.key(7))
+        state, metrics = step(
+            state._replace(memory=begin.memory, step=begin.step + 1), first_batch(name), jax.random.key(7)
+        )
         losses.append({key: float(value) for key, value in metrics.items() if key.endswith("loss")})
     assert losses[0]
     fell = [key for key, value in losses[0].items() if min(row[key] for row in losses[5:]) < value - 1e-6 * abs(value)]
@@ -159,7 +163,9 @@ def test_padding_changes_no_average(name):
             real = np.asarray(batch["mask"]) > 0
             yield {key: value[real] for key, value in batch.items()}
 
-    unpadded = Run(experiment._replace(data=experiment.data._replace(evaluate=cut)), state, mesh, run.shardings).averages()
+    unpadded = Run(
+        experiment._replace(data=experiment.data._replace(evaluate=cut)), state, mesh, run.shardings
+    ).averages()
     sizes = [int((np.asarray(batch["mask"]) > 0).sum()) for batch in experiment.data.evaluate()]
     assert sizes[-1] < sizes[0], "the synthetic evaluation split must need padding"
     for metric, value in padded.items():

@@ -1,4 +1,4 @@
-"""The page on extending the library is true: its file, outside the tree and known to nobody, trains, resumes and samples."""
+"""The page on extending the library is true: its file, outside the tree, trains, resumes and samples."""
 
 from __future__ import annotations
 

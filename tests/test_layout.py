@@ -55,9 +55,13 @@ def test_imports_point_down(path):
         return  # the package itself and its __main__
     for module in imports(path):
         there = room(module)
-        assert there is not None and FLOORS[there] <= FLOORS[here], f"{module_name(path)} imports {module}, a floor above"
+        assert there is not None and FLOORS[there] <= FLOORS[here], (
+            f"{module_name(path)} imports {module}, a floor above"
+        )
         if here in ("aigc_jax.training", "aigc_jax.methods"):
-            assert there not in {"aigc_jax.training", "aigc_jax.methods"} - {here}, f"{module_name(path)} imports {module}"
+            assert there not in {"aigc_jax.training", "aigc_jax.methods"} - {here}, (
+                f"{module_name(path)} imports {module}"
+            )
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "methods" in path.parts], ids=module_name)
@@ -65,7 +69,9 @@ def test_chapters_do_not_import_each_other(path):
     here = module_name(path).split(".")[2:3]
     for module in imports(path):
         if module.startswith("aigc_jax.methods."):
-            assert module.split(".")[2:3] == here, f"{module_name(path)} imports {module}: what two chapters need moves down"
+            assert module.split(".")[2:3] == here, (
+                f"{module_name(path)} imports {module}: what two chapters need moves down"
+            )
 
 
 def test_nothing_imports_tensorflow_or_torch():

@@ -37,7 +37,7 @@ def language_model():
 
 
 def test_chain_rule(language_model):
-    """p(x) = prod_d p(x_d | x_<d) is a distribution whose conditionals are the factors. (x_0 is the start symbol, 0.)"""
+    """p(x) = prod_d p(x_d | x_<d) is a distribution whose conditionals are the factors; the start is symbol 0."""
     x = np.array(list(itertools.product(range(VOCAB), repeat=LENGTH)))  # [81, 4], every sequence
     start = np.concatenate([np.zeros((len(x), 1), int), x[:, :-1]], axis=1)
     factors = np.asarray(jax.nn.softmax(language_model(start)), np.float64)  # [81, 4, 3]: row d is p(. | x_<d)
@@ -69,7 +69,8 @@ def test_gibbs_density():
     pairs = jnp.repeat(v, 8, axis=0), jnp.tile(h, (32, 1))
     p = np.exp(-np.asarray(machine.energy(rbm, *pairs), np.float64) - float(machine.exact_log_z(rbm)))
     assert abs(p.sum() - 1) < 1e-5
-    np.testing.assert_allclose(np.log(p[17] / p[3]), machine.energy(rbm, *pairs)[3] - machine.energy(rbm, *pairs)[17], rtol=1e-4)
+    energy = machine.energy(rbm, *pairs)
+    np.testing.assert_allclose(np.log(p[17] / p[3]), energy[3] - energy[17], rtol=1e-4)
     marginal = np.exp(-np.asarray(machine.free_energy(rbm, v)) - float(machine.exact_log_z(rbm)))
     np.testing.assert_allclose(p.reshape(32, 8).sum(axis=1), marginal, rtol=1e-4)
 
@@ -158,7 +159,7 @@ def test_denoising_objective_is_the_bound_it_comes_from(variance):
 
 
 def test_diffusion_model_is_a_hierarchical_vae():
-    """Its bound is the ELBO of latents x_1 .. x_T with the encoder q(x_t | x_{t-1}): E_q log p(x_{0:T}) / q(x_{1:T} | x_0)."""
+    """Its bound is the ELBO of latents x_1 .. x_T with encoder q(x_t | x_{t-1}): E_q log p(x_0:T) / q(x_1:T | x_0)."""
     schedule = Schedule(np.array([0.05, 0.2, 0.4, 0.6]), np.arange(4))
     n, data = 100_000, jnp.array([0.5, -0.2])
     x = [jnp.broadcast_to(data, (n, 2))]
@@ -186,15 +187,20 @@ def test_evidence_lower_bound():
     """log p(x) - ELBO = KL(q(z|x) || p(z|x)) >= 0, by quadrature over a single latent."""
     encoder, decoder = MLP((3,), 2), MLP((4,), 5)
     x = jnp.array([[1.0, 0.0, 1.0, 1.0, 0.0]])
-    params = {"encoder": encoder.init(jax.random.key(0), x)["params"], "decoder": decoder.init(jax.random.key(1), x[:, :1])["params"]}
+    params = {
+        "encoder": encoder.init(jax.random.key(0), x)["params"],
+        "decoder": decoder.init(jax.random.key(1), x[:, :1])["params"],
+    }
     z = jnp.linspace(-9, 9, 6001)[:, None]
     step = 18 / 6000
     logits = decoder.apply({"params": params["decoder"]}, z)
-    log_joint = jnp.sum(x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits), 1) + log_normal(z, 0.0, 0.0)
+    log_bits = jax.nn.log_sigmoid(jnp.where(x > 0, logits, -logits))
+    log_joint = jnp.sum(log_bits, axis=1) + log_normal(z, 0.0, 0.0)
     log_evidence = jax.nn.logsumexp(log_joint) + math.log(step)
     mean, log_var = jnp.split(encoder.apply({"params": params["encoder"]}, x), 2, axis=1)
     log_q = log_normal(z, mean[0], log_var[0])
     gap = jnp.sum(jnp.exp(log_q) * (log_q - (log_joint - log_evidence))) * step  # KL(q(z|x) || p(z|x))
-    terms = jax.vmap(lambda key: sum(elbo_terms(encoder, decoder, params, x, key)))(jax.random.split(jax.random.key(2), 100_000))
+    keys = jax.random.split(jax.random.key(2), 100_000)
+    terms = jax.vmap(lambda key: sum(elbo_terms(encoder, decoder, params, x, key)))(keys)  # minus the ELBO, by draws
     error = float(jnp.std(terms)) / math.sqrt(100_000)
     assert float(gap) > 0.005 and abs(float(log_evidence) - float(gap) + float(jnp.mean(terms))) < 4 * error + 1e-4

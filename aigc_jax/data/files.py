@@ -177,7 +177,9 @@ class _Reader:
                 return _texts_as_objects(formats.read_npz(path, known["array"]))
             case "text":
                 text = formats.read_text(path)
-                stripped = "\n".join(line.strip() for line in formats.lines_of(text)) if known.get("strip") else text
+                stripped = (
+                    "".join(line.strip() + "\n" for line in formats.lines_of(text)) if known.get("strip") else text
+                )
                 return np.array([stripped], object)
             case "lines":
                 return self._lines(path, known.get("members"))

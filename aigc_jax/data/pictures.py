@@ -142,7 +142,7 @@ def flip_lr(batch: Batch, rng: np.random.Generator) -> Batch:
     mirrored = rng.random(len(x)) < 0.5
     out = x.copy()
     if x.dtype == object:
-        out[mirrored] = [one[:, ::-1] for one in x[mirrored]] if mirrored.any() else []
+        out[:] = [one[:, ::-1] if turned else one for one, turned in zip(x, mirrored)]
     else:
         out[mirrored] = x[mirrored, :, ::-1]
     return {**batch, "image": out}

@@ -120,7 +120,7 @@ def _tinyshakespeare() -> Recipe:
 
 
 def _ptb() -> Recipe:
-    """Lines stripped and joined by newlines: 50 characters; the tokenizer "word" closes each line with `<eos>`."""
+    """Lines stripped, each with its newline: 50 characters; the tokenizer "word" closes each line with `<eos>`."""
     files = {name: _column("text", f"ptb.{name}.txt.gz", strip=True) for name in ("train", "valid", "test")}
     splits = {name: _split(1, {"text": file}) for name, file in files.items()}
     variant = {"evaluation": "test", "splits": splits}

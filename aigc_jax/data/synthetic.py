@@ -16,6 +16,8 @@ import numpy as np
 from aigc_jax.data.tables import Source, Table
 
 NOISE = 0.05
+KINDS = 10
+"""Patterns of floats: a wave in ten phases."""
 LIMIT = 2**26
 """Bytes of the training split at most (but one example at least): it repeats sooner where examples are large."""
 
@@ -42,6 +44,6 @@ def _column(
     place = np.arange(size)
     if np.issubdtype(np.dtype(dtype), np.integer):  # the class itself, or a run that starts at it
         return ((kind[:, None] + place) % (limit or 2)).reshape(-1, *shape).astype(dtype)
-    wave = 0.5 + 0.5 * np.sin(0.7 * place[None] + (kind % 10)[:, None])  # [rows, size]
+    wave = 0.5 + 0.5 * np.sin(0.7 * place + 2 * np.pi / KINDS * (kind % KINDS)[:, None])  # [rows, size]
     x = np.clip(wave + NOISE * rng.standard_normal((len(kind), size), np.float32), 0, 1)
     return (np.rint(x) if limit == "binary" else x).reshape(-1, *shape).astype(dtype)

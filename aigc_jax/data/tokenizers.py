@@ -6,6 +6,7 @@ words are encoded by table look-up, which gives the library's ids a hundred time
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,8 +133,8 @@ def word_tokenizer(text: str, unseen: str = "") -> Tokenizer:
     from tokenizers import Tokenizer as Library
     from tokenizers import models, normalizers, pre_tokenizers
 
-    words, counts = np.unique(np.array(_words(text)), return_counts=True)
-    names: list[str] = words[np.argsort(-counts, kind="stable")].tolist()
+    counts = Counter(_words(text))
+    names = sorted(counts, key=lambda word: (-counts[word], word))
     if UNKNOWN not in names and not set(_words(unseen)) <= set(names):
         names.append(UNKNOWN)
     ids = {name: i for i, name in enumerate(names)}
@@ -151,7 +152,13 @@ def word_tokenizer(text: str, unseen: str = "") -> Tokenizer:
         return found
 
     def decode(numbers: list[int]) -> str:
-        return " ".join(names[i] for i in numbers).replace(f" {END} ", "\n").removesuffix(f" {END}")
+        lines: list[list[str]] = [[]]
+        for number in numbers:
+            if names[number] == END:
+                lines.append([])
+            else:
+                lines[-1].append(names[number])
+        return "\n".join(" ".join(line) for line in lines)
 
     return Tokenizer("word", library, encode, decode)
 

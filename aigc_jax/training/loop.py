@@ -1,9 +1,9 @@
 """The training loop, in one piece.
 
-Its order: everything that can be wrong with the call is checked before anything is written; shapes come before arrays, so
-the state is born where its rules place it; then steps run in calls that end where something is due (a logged row, an
-evaluation, samples, a checkpoint). At such a point the row is written first and the checkpoint last: a run killed between
-the two repeats steps after a resume, and never misses a row.
+Its order: everything that can be wrong with the call is checked before anything is written; shapes come before arrays,
+so the state is born where its rules place it; then steps run in calls that end where something is due (a logged row,
+an evaluation, samples, a checkpoint). At such a point the row is written first and the checkpoint last: a run killed
+between the two repeats steps after a resume, and never misses a row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,46 +23,19 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from aigc_jax.core import TrainState
 from aigc_jax.errors import RunError, UserError
 from aigc_jax.experiment import Experiment, find
 from aigc_jax.training import guards, report
 from aigc_jax.training import sharding as placement
-from aigc_jax.training.checkpoint import Checkpoints, Restored, flatten, write_json
-from aigc_jax.training.describe import byte_size, parameter_count, state_shapes
-from aigc_jax.training.flops import count_flops
+from aigc_jax.training.checkpoint import Checkpoints, Restored, write_json
 from aigc_jax.training.folder import commit, prepare, versions
 from aigc_jax.training.metrics import Log
-from aigc_jax.training.run import KEY_INIT, KEY_SAMPLE, Run, open_run
+from aigc_jax.training.plan import Plan, donor_of, first_state, headline, make_periods, make_plan, rows_of
+from aigc_jax.training.run import KEY_SAMPLE, Run
 from aigc_jax.training.samples import save_samples
-from aigc_jax.training.step import compile_steps, has_primitive, steps_per_call, train_step
+from aigc_jax.training.step import compile_steps, train_step
 
 RESUME_ME = 75  # exit code after SIGTERM: saved, run me again with --resume (EX_TEMPFAIL)
-
-
-class Periods(NamedTuple):
-    """Every how many steps something is due; the last step is always due for all."""
-
-    log: int
-    evaluate: int
-    sample: int
-    save: int
-
-    def next(self, step: int, last: int) -> int:
-        """The first step after `step` at which something is due."""
-        return min(last, *(step // period * period + period for period in self))
-
-
-class Plan(NamedTuple):
-    """What is known of a run before anything is allocated."""
-
-    mesh: Mesh
-    shapes: TrainState
-    shardings: Any
-    calls: int
-    flops: int
-    parameters: int
-    state_bytes: int
 
 
 def train(
@@ -94,13 +67,13 @@ def train(
     """
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
-    periods = _periods(steps, log_every, eval_every, sample_every, save_every)
+    periods = make_periods(steps, log_every, eval_every, sample_every, save_every)
     plan = make_plan(experiment, mesh if isinstance(mesh, Mesh) else placement.make_mesh(mesh))
     stream = experiment.data.train(experiment.seed)
     start = stream.get_state()
     first = next(stream)  # opens the data: whatever is wrong with it is said here
     stream.set_state(start)
-    donor = _donor(init_from, plan) if init_from else None
+    donor = donor_of(init_from, plan) if init_from else None
     prepare(workdir, {"experiment": None, "preset": None, "knobs": {}, **experiment.config}, resume)
 
     checkpoints = Checkpoints(workdir / "checkpoints", best=_best(experiment))
@@ -108,12 +81,12 @@ def train(
     restored = checkpoints.restore(plan.shapes, plan.shardings, _printer(quiet)) if resume else None
     if restored and restored.step > steps:
         raise UserError(f"{workdir} is at step {restored.step} already: ask for more than {steps} steps")
-    state = restored.state if restored else _born(experiment, plan, first, seed_key, donor)
+    state = restored.state if restored else first_state(experiment, plan, first, seed_key, donor)
     stream.set_state(restored.meta["data"] if restored else start)
     step = restored.step if restored else 0
 
-    log = Log(workdir, step, steps, _rows(first), plan.flops, quiet)
-    log.say(_headline(experiment, plan))
+    log = Log(workdir, step, steps, rows_of(first), plan.flops, quiet)
+    log.say(headline(experiment, plan))
     log.say(f"from step {step} of {workdir}" if resume else f"into {workdir}")
     run = Run(experiment, state, plan.mesh, plan.shardings, workdir)
     run_steps = compile_steps(experiment.method, seed_key, plan.shardings, plan.calls)
@@ -164,65 +137,6 @@ def train(
     return run
 
 
-def make_plan(experiment: Experiment, mesh: Mesh) -> Plan:
-    """Shapes, placements and cost of a run; nothing is allocated and no data opened.
-
-    Raises UserError if the mesh does not divide the batch, or a rule does not fit an array.
-    """
-    spec = dict(experiment.data.spec)
-    placement.check_batch(mesh, _rows(spec))
-    shapes = state_shapes(experiment)
-    step = train_step(experiment.method, jax.random.key(experiment.seed))
-    flops = count_flops(step, shapes, spec)
-    native = has_primitive(jax.make_jaxpr(step)(shapes, spec).jaxpr, "conv_general_dilated")
-    return Plan(
-        mesh=mesh,
-        shapes=shapes,
-        shardings=placement.place(experiment.rules, mesh, shapes),
-        calls=steps_per_call(flops, byte_size(spec), native),
-        flops=flops,
-        parameters=parameter_count(shapes),
-        state_bytes=byte_size(shapes),
-    )
-
-
-def _periods(steps: int, log: int | None, evaluate: int | None, sample: int | None, save: int | None) -> Periods:
-    if steps < 1:
-        raise UserError(f"steps must be at least 1, not {steps}")
-    given = {"log_every": log, "eval_every": evaluate, "sample_every": sample, "save_every": save}
-    for name, period in given.items():
-        if period is not None and period < 1:
-            raise UserError(f"{name} must be at least 1, not {period}")
-    parts = (100, 10, 10, 10)
-    return Periods(*(period or max(1, steps // part) for period, part in zip(given.values(), parts)))
-
-
-def _born(experiment: Experiment, plan: Plan, first: Mapping[str, Any], seed_key: Array, donor: Any) -> TrainState:
-    """The state of step 0, built in place on its devices."""
-    batch = placement.put(first, placement.batch_sharding(plan.mesh))
-    key = jax.random.fold_in(seed_key, KEY_INIT)
-    state = jax.jit(experiment.method.init, out_shardings=plan.shardings)(key, batch)
-    return donor(state) if donor else state
-
-
-def _donor(init_from: str | Path, plan: Plan) -> Callable[[TrainState], TrainState]:
-    """Grafts the parameters of another run where name and shape agree. Raises UserError if none does."""
-    given = flatten(open_run(init_from).state.params)
-    names = [name for name, leaf in flatten(plan.shapes.params).items()
-             if name in given and given[name].shape == leaf.shape]  # fmt: skip
-    if not names:
-        raise UserError(f"{init_from} shares no parameter with this experiment, by name and shape")
-
-    def graft(state: TrainState) -> TrainState:
-        def pick(path, leaf, sharding):
-            name = placement.path_name(path)
-            return jax.device_put(jnp.array(given[name], leaf.dtype), sharding) if name in names else leaf
-
-        return state._replace(params=jax.tree_util.tree_map_with_path(pick, state.params, plan.shardings.params))
-
-    return graft
-
-
 def _feed(stream: Any, plan: Plan) -> Callable[[int], Any]:
     """n -> the next n batches on their devices: as they are for one step a call, stacked to [calls, B, ...] for more.
 
@@ -257,7 +171,7 @@ def _diagnose(
     restored: Restored | None = checkpoints.restore(plan.shapes, plan.shardings, lambda line: None)
     if restored is not None and restored.step > bad:
         restored = None
-    state = restored.state if restored else _born(experiment, plan, first, seed_key, donor)
+    state = restored.state if restored else first_state(experiment, plan, first, seed_key, donor)
     stream = experiment.data.train(experiment.seed)
     if restored:
         stream.set_state(restored.meta["data"])
@@ -316,8 +230,8 @@ def _finish(run: Run, steps: int, log: Log) -> None:
 
 def _expected(experiment: Experiment) -> dict[str, Any] | None:
     """What the preset of this run is expected to reach, from the experiment file."""
-    name, preset = experiment.config.get("experiment"), experiment.config.get("preset")
-    return find(name).expected.get(preset) if name else None
+    config = experiment.config
+    return find(config["experiment"]).expected.get(config["preset"]) if config.get("experiment") else None
 
 
 def _best(experiment: Experiment) -> tuple[str, str] | None:
@@ -326,19 +240,6 @@ def _best(experiment: Experiment) -> tuple[str, str] | None:
     if expected is None or not expected["metric"].startswith("eval/"):
         return None
     return expected["metric"], expected.get("direction", "min")
-
-
-def _headline(experiment: Experiment, plan: Plan) -> str:
-    config = experiment.config
-    name = " ".join(str(config[word]) for word in ("experiment", "preset") if config.get(word))
-    shape = " x ".join(f"{axis}={size}" for axis, size in plan.mesh.shape.items())
-    return (f"{name or 'experiment'}: {plan.parameters:,} parameters, {plan.flops / 1e9:.4g} GFLOP a step, "
-            f"state {plan.state_bytes / 1e6:.4g} MB, batch {byte_size(dict(experiment.data.spec)) / 1e6:.4g} MB, mesh {shape} on "
-            f"{jax.devices()[0].device_kind}, {plan.calls} steps a call")  # fmt: skip
-
-
-def _rows(batch: Mapping[str, Any]) -> int:
-    return jax.tree.leaves(dict(batch))[0].shape[0]
 
 
 def _printer(quiet: bool) -> Callable[[str], None]:

@@ -159,7 +159,7 @@ def open_run(workdir: str | Path, say: Callable[[str], None] = print, **knobs: A
     if not folder.is_dir():
         raise UserError(f"no run folder {folder}")
     config = read_json(folder / "config.json")
-    name, preset = config.get("experiment"), config.get("preset")
+    name, preset = str(config.get("experiment") or ""), str(config.get("preset") or "")
     if not name:
         raise UserError(
             f"{folder} holds a run of an experiment built by hand: only one of a name or FILE.py opens again"

@@ -35,7 +35,7 @@ def parse_mesh(text: str) -> dict[str, int]:
     return axes
 
 
-def make_mesh(axes: Mapping[str, int] | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(axes: Mapping[str, int] | None = None, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over all devices, or over those given; without axes all of them lie on `fsdp`.
 
     The axes are Auto: under JAX's default, Explicit, Linen's embeddings and recurrent layers do not trace. Raises UserError

@@ -1,6 +1,8 @@
 """PCD: a restricted Boltzmann machine on binary digits, its log Z by annealed importance sampling.
 
-aigc train pcd --preset laptop --workdir runs/pcd
+    aigc train pcd --preset laptop --workdir runs/pcd
+
+The laptop run reaches 22.8 nats a test digit (8 x 8, bits drawn from the greys); independent pixels give 27.3.
 """
 
 from typing import Literal
@@ -24,7 +26,7 @@ PRESETS = {
     "laptop": dict(data="digits", size=8, hidden=128, steps=12_000, lr=0.05, rungs=(100, 800, 2000), sample_sweeps=500),
 }
 EXPECTED = {
-    "laptop": dict(metric="ais/nats", value=30.0, tolerance=0.3, direction="min", device="2 CPU cores", minutes=2),
+    "laptop": dict(metric="ais/nats", value=22.8, tolerance=0.3, direction="min", device="2 CPU cores", minutes=2),
 }
 
 

@@ -1,7 +1,10 @@
 """VAE on binary digits: the bound in its terms, and the importance-weighted bound on the test set.
 
-aigc train vae --preset laptop --workdir runs/vae
-aigc train vae --preset mnist --data files:DIR --workdir runs/vae-mnist      # DIR holds binarized_mnist.npz
+    aigc train vae --preset laptop --workdir runs/vae
+    aigc train vae --preset mnist --data files:DIR --workdir runs/vae-mnist      # DIR holds binarized_mnist.npz
+
+The laptop run reaches an IWAE-500 bound of 22.7 nats a test digit (8 x 8, bits drawn from the greys); independent
+pixels give 27.3.
 """
 
 from typing import Literal
@@ -31,7 +34,7 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="iwae/nats", value=30.0, tolerance=0.3, direction="min", device="2 CPU cores", minutes=2),
+    "laptop": dict(metric="iwae/nats", value=22.7, tolerance=0.2, direction="min", device="2 CPU cores", minutes=2),
 }
 
 

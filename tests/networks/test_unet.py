@@ -83,7 +83,9 @@ def test_the_network_of_the_paper_with_random_weights_equals_that_of_diffusers()
         assert relative_error(ours, golden["cifar/y"]) < 1e-4
         # the same values by an implementation independent of diffusers, t = 0, 10, 500, 999
         np.testing.assert_allclose(ours[:, 0, 0, 0], [0.34881296, 0.22974700, 0.34238909, 0.26298936], atol=1e-4)
-        np.testing.assert_allclose(jnp.mean(ours, (1, 2, 3)), [-0.0614434, -0.06568365, -0.02721246, -0.04431792], atol=1e-4)
+        np.testing.assert_allclose(
+            jnp.mean(ours, (1, 2, 3)), [-0.0614434, -0.06568365, -0.02721246, -0.04431792], atol=1e-4
+        )
 
 
 def test_a_new_network_is_zero_and_its_residuals_are_the_identity():

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from aigc_jax.errors import RunError, UserError
-from aigc_jax.training import loop
-from aigc_jax.training.loop import Periods, train as train_on
+from aigc_jax.training import loop, plan
+from aigc_jax.training.loop import train as train_on
+from aigc_jax.training.plan import Periods
 from aigc_jax.training.sharding import make_mesh
 
 
@@ -66,7 +67,7 @@ def test_resuming_is_bit_equal(tiny, train, tmp_path, stop):
 
 def test_steps_in_one_call_equal_steps_one_by_one(tiny, train, tmp_path, monkeypatch):
     together = train(tiny(), tmp_path / "together", steps=12)
-    monkeypatch.setattr(loop, "steps_per_call", lambda *sizes: 1)
+    monkeypatch.setattr(plan, "steps_per_call", lambda *sizes: 1)
     single = train(tiny(), tmp_path / "single", steps=12)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), together.state, single.state)
 

@@ -68,7 +68,9 @@ def test_results_page_has_a_row_for_each_record_and_for_what_has_none(tmp_path):
     for name in ("thing", "rbm_small", "other"):
         (tmp_path / f"{name}.npz").touch()
     other = ENTRY._replace(name="unmeasured", systems=[])
-    records = [{**RESULT, **verdict(RESULT)._asdict(), "preset": preset, "device": "a|b"} for preset in ("laptop", "xl")]
+    records = [
+        {**RESULT, **verdict(RESULT)._asdict(), "preset": preset, "device": "a|b"} for preset in ("laptop", "xl")
+    ]
     text = results_page([ENTRY, other], records, {"thing": 1234567}, tmp_path)
     rows = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| ")][2:]
     assert [row[0] for row in rows] == ["| thing", "| thing", "| unmeasured"]

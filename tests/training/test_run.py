@@ -61,7 +61,9 @@ def test_another_preset_s_parameters_are_grafted_where_they_fit(trained, tmp_pat
     donor = open_run(trained)
     experiment = aigc.load("pcd", preset="laptop", **PCD)._replace(evals={}, panels={})
     run = loop.train(experiment, tmp_path / "run", steps=1, mesh={"data": 8}, quiet=True, init_from=trained)
-    moved = np.abs(np.asarray(run.state.params["rbm"]["kernel"]) - np.asarray(donor.state.params["rbm"]["kernel"])).max()
+    moved = np.abs(
+        np.asarray(run.state.params["rbm"]["kernel"]) - np.asarray(donor.state.params["rbm"]["kernel"])
+    ).max()
     assert moved < 0.1
     other = aigc.load("vae", preset="laptop", data="synthetic", batch_size=16)._replace(evals={}, panels={})
     with pytest.raises(UserError, match="shares no parameter with this experiment"):

@@ -106,7 +106,7 @@ def transposed(rbm: RBM) -> RBM:
     return {"kernel": rbm["kernel"].T, "visible_bias": rbm["hidden_bias"], "hidden_bias": rbm["visible_bias"]}
 
 
-def annealed_log_z(rbm: RBM, key: Array, betas: Array, chains: int = 100, base: ArrayLike = 0.0) -> AIS:
+def annealed_log_z(rbm: RBM, key: Array, betas: ArrayLike, chains: int = 100, base: ArrayLike = 0.0) -> AIS:
     """log Z by annealing from independent units (Salakhutdinov and Murray 2008, section 4.2).
 
     log p*_beta(v) = ((1 - beta) base + beta b).v + sum_j softplus(beta (c_j + (W'v)_j)),   log Z_0 = sum
@@ -128,7 +128,7 @@ def annealed_log_z(rbm: RBM, key: Array, betas: Array, chains: int = 100, base: 
     return ais(key_anneal, start, betas, log_density, lambda k, v, beta: gibbs_kernel(rbm, beta, base)(k, v), log_z0)
 
 
-def ladder(rungs: Sequence[int], ends: Sequence[float] = (0.5, 0.9, 1.0)) -> Array:
+def ladder(rungs: Sequence[int], ends: Sequence[float] = (0.5, 0.9, 1.0)) -> np.ndarray:
     """Inverse temperatures from 0 to 1 in even steps, `rungs[i]` of them up to `ends[i]`: [sum(rungs) + 1].
 
     (500, 4000, 10000) is the ladder of Salakhutdinov and Murray (2008), section 5. Raises ValueError unless there are
@@ -138,4 +138,4 @@ def ladder(rungs: Sequence[int], ends: Sequence[float] = (0.5, 0.9, 1.0)) -> Arr
         raise ValueError(f"a ladder to {tuple(ends)} takes {len(ends)} positive numbers of rungs, not {tuple(rungs)}")
     starts = (0.0, *ends[:-1])
     pieces = [np.linspace(a, b, n + 1)[1:] for n, a, b in zip(rungs, starts, ends)]
-    return jnp.asarray(np.concatenate([[0.0], *pieces]), jnp.float32)
+    return np.concatenate([[0.0], *pieces]).astype(np.float32)

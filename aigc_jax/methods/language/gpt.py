@@ -26,7 +26,7 @@ RULES = (
     (r"block_\d+\.(out|down)\.kernel$", P("model", "fsdp")),
     (r".*", "fsdp"),
 )
-"""Placement of a GPT: blocks cut over `model` as in Megatron-LM (arXiv:1909.08053, section 3), everything over `fsdp`."""
+"""Placement of a GPT: blocks cut over `model` as in Megatron-LM (arXiv:1909.08053, section 3), all over `fsdp`."""
 
 
 def language_model(

@@ -134,7 +134,7 @@ def reconstructions(
     expectation: Callable[[Array], Array] = jax.nn.sigmoid,
     among: int = 10_000,
 ) -> Callable[[Any], np.ndarray]:
-    """A panel of a run: n evaluation examples, and under each E[x|z] at the mean of its q(z|x); uint8 [H', W', C].
+    """A panel of a run: n evaluation examples, and under each E[x|z] at the mean of its q(z|x); uint8 [H', W', 3].
 
     The examples are spread evenly over the first `among`: some test sets are sorted by class.
     """
@@ -150,6 +150,6 @@ def reconstructions(
         height, width, channels = rows.shape[2:]
         picture = rows.swapaxes(1, 2).reshape(2 * height, n * width, channels)
         factor = -(-40 // height)  # small digits are enlarged by whole pixels
-        return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+        return picture.repeat(factor, axis=0).repeat(factor, axis=1).repeat(3 // channels, axis=2)
 
     return panel

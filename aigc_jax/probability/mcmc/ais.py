@@ -45,7 +45,7 @@ class AIS(NamedTuple):
 def ais(
     key: Array,
     x: Any,
-    betas: Array,
+    betas: ArrayLike,
     log_density: Callable[[Any, Array], Array],
     transition: Callable[[Array, Any, Array], Any],
     log_z0: ArrayLike,
@@ -57,6 +57,8 @@ def ais(
     log_density: (x, beta) -> log p*_beta, [n]: at 0 that of x, normalised by log_z0; at 1 the density in question.
     transition:  (key, x, beta) -> x, leaving p_beta invariant. Whatever it shares with log_density is computed once.
     """
+
+    betas = jnp.asarray(betas)
 
     def rung(k: Array, carry: tuple[Any, Array]) -> tuple[Any, Array]:
         x, log_w = carry
