@@ -26,10 +26,9 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml $(wildcard constr
 
 demo: $(READY)
 	rm -rf $(DEMO)
-	$(BIN)/aigc train ddpm --preset laptop --workdir $(DEMO)
+	@$(BIN)/aigc train ddpm --preset laptop --workdir $(DEMO)
 	@echo "samples: $$($(BIN)/aigc sample $(DEMO) --n 64 --out $(DEMO)/grid.png)"
 	@echo "report:  $(DEMO)/report.html"
-	@$(BIN)/python -c 'import sys; from aigc_jax.training.records import verdict; from aigc_jax.training.folder import read_json; from pathlib import Path; print("figure: ", verdict(read_json(Path(sys.argv[1]))))' $(DEMO)/result.json
 
 test: $(READY)
 	$(BIN)/pytest -n $(JOBS)

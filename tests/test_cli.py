@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from aigc_jax.cli import main, table
-from aigc_jax.cli.knobs import Knob, convert, read_knobs
+from aigc_jax.cli import main, receipts, table
+from aigc_jax.cli.knobs import Knob, read_knobs
 from aigc_jax.cli.parser import Command
-from aigc_jax.errors import UserError
+from aigc_jax.experiment import find
 from aigc_jax.training.folder import read_json
 
 ROOT = Path(__file__).parent.parent
@@ -217,34 +217,6 @@ def test_help_of_an_experiment_shows_its_knobs_with_defaults_and_comments(run, o
     assert "--sampler zeros|ones 'zeros'" in lines
 
 
-VALUES = [
-    ("int", "3", 3), ("int", "1e5", 100_000), ("int", "-2", -2), ("float", "2", 2.0), ("float", "1e-4", 1e-4),
-    ("bool", "false", False), ("bool", "True", True), ("str", "3", "3"), ("float | None", "none", None),
-    ("None | int", "7", 7), ("float | None", "0.5", 0.5), ("int | str", "7", 7), ("int | str", "seven", "seven"),
-    ("Literal['a', 2]", "a", "a"), ("Literal['a', 2]", "2", 2), ("tuple[int, ...]", "1,2,2", (1, 2, 2)),
-    ("tuple[int, ...]", "(1, 2)", (1, 2)), ("tuple[int, ...]", "5", (5,)), ("tuple[int, ...] | None", "none", None),
-    ("tuple[float, str]", "1,a", (1.0, "a")), ("list[float]", "1,2", [1.0, 2.0]), ("Shape", "(3, 4)", (3, 4)),
-    ("Shape", "square", "square"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("kind, text, value", VALUES)
-def test_text_becomes_a_value_by_the_annotation(kind, text, value):
-    found = convert(Knob("k", kind, "", ""), text, "x")
-    assert found == value and type(found) is type(value)
-
-
-@pytest.mark.parametrize(
-    "kind, text",
-    [("int", ""), ("int", "nan"), ("int", "1.5"), ("float", "x"), ("bool", "1"), ("Literal['a']", "b"),
-     ("tuple[int, ...]", "1,x"), ("tuple[int, int]", "1,2,3"), ("int | None", "x")],
-)  # fmt: skip
-def test_text_of_another_type_is_refused_with_knob_and_text(kind, text):
-    with pytest.raises(UserError, match="knob k of x takes") as error:
-        convert(Knob("k", kind, "", ""), text, "x")
-    assert repr(text) in str(error.value)
-
-
 def test_knobs_are_read_with_type_default_and_comment(own):
     knobs = {knob.name: knob for knob in read_knobs(Path(own))}
     assert knobs["lr"] == Knob("lr", "float", "0.001", "section 5, 100% of it")
@@ -259,16 +231,20 @@ def test_training_writes_a_run_folder_and_says_where(trained):
 
 
 def test_hyphen_and_underscore_and_equals_and_minus(run, own, tmp_path):
-    words = ("train", own, "--steps=1", "--batch_size", "8", "--noise", "-.5", "--quiet")
+    words = ("train", own, "--steps=4", "--batch_size", "8", "--noise", "-5e-1", "--quiet")
     assert run(*words, "--workdir", tmp_path / "run")[0] == 0
     knobs = read_json(tmp_path / "run" / "config.json")["knobs"]
     assert knobs["batch_size"] == 8 and knobs["noise"] == -0.5
+    assert knobs["steps"] == 4  # more than the preset's 3 is a longer run in all, its schedules included
 
 
 def test_default_folder_and_a_resumed_run_that_is_lengthened(run, own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("train", own, "--steps", "1", "--quiet")
-    assert code == 0 and out.strip() == "runs/linear-paper"
+    assert code == 0 and out.startswith("eval/mse = ") and out.splitlines()[-1] == "runs/linear-paper"
+    assert (
+        read_json(Path("runs/linear-paper/config.json"))["knobs"]["steps"] == 3
+    )  # schedules are those of the whole run
     code, _, err = run("train", own, "--steps", "4", "--quiet")
     assert code == 2 and "--resume" in err
     assert run("train", own, "--steps", "4", "--resume", "--quiet")[0] == 0  # one more than the preset has
@@ -316,6 +292,20 @@ def test_reproduce_writes_a_record_and_its_code_is_the_verdict(run, own, tmp_pat
     assert sorted(p.name for p in Path("runs").iterdir()) == [
         "reproduce-linear-laptop", "reproduce-linear-laptop-2", "reproduce-linear-paper",
     ]  # fmt: skip
+
+
+def test_results_writes_both_pages_from_the_records(run, own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("results")
+    assert code == 2 and "results/" in err
+    monkeypatch.setattr(receipts, "catalogue", lambda: {name: find(name) for name in ("vae", "pcd")})
+    (tmp_path / "results" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "results" / "benchmarks" / "speed.json").write_text('{"device": "cpu", "ours": 1.5}')
+    code, out, _ = run("results")
+    assert code == 0 and out.split() == ["docs/results.md", "docs/benchmarks.md"]
+    results = Path("docs/results.md").read_text()
+    assert f"| vae | vae | {json.loads(run('describe', 'vae', '--json')[1])['parameters']:,} |" in results
+    assert "| ours | 1.5 |" in Path("docs/benchmarks.md").read_text()
 
 
 def test_describe_counts_and_allocates_nothing(run, own):

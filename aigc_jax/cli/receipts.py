@@ -49,7 +49,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
 
     workdir = _fresh(Path("runs") / f"reproduce-{Path(arguments.name).stem}-{arguments.preset}")
     train(load(arguments.name, arguments.preset, **arguments.knobs), workdir)
-    found, path = write_record(workdir, RESULTS)
+    found, path = write_record(workdir, RESULTS, arguments.knobs)
     print(f"{Path(arguments.name).stem} {arguments.preset}: {found} ({path})")
     return 0 if found.reached else 1
 
@@ -65,7 +65,11 @@ def results(arguments: argparse.Namespace) -> None:
     from aigc_jax.training import records
 
     entries = list(catalogue().values())
-    pages = {"results.md": records.results_page(entries, records.read_records(RESULTS), _parameters(entries), GOLDEN)}
+    pages = {
+        "results.md": records.results_page(
+            entries, records.read_records(RESULTS).values(), _parameters(entries), GOLDEN
+        )
+    }
     benchmarks = records.read_records(RESULTS / "benchmarks")
     if benchmarks:
         pages["benchmarks.md"] = records.benchmarks_page(benchmarks)

@@ -40,7 +40,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def train(arguments: argparse.Namespace) -> None:
     start_jax(arguments.devices)
     from aigc_jax.experiment import load
+    from aigc_jax.training.folder import read_json
     from aigc_jax.training.loop import train
+    from aigc_jax.training.records import verdict
     from aigc_jax.training.sharding import parse_mesh
 
     mesh = parse_mesh(arguments.mesh) if arguments.mesh else None
@@ -53,6 +55,9 @@ def train(arguments: argparse.Namespace) -> None:
         log_every=arguments.log_every, eval_every=arguments.eval_every, sample_every=arguments.sample_every,
         init_from=arguments.init_from, profile=arguments.profile, quiet=arguments.quiet,
     )  # fmt: skip
+    found = verdict(read_json(workdir / "result.json"))
+    if found:
+        print(found)
     print(workdir)
 
 

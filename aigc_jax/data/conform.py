@@ -11,16 +11,17 @@ from aigc_jax.errors import UserError
 
 
 class Conform(NamedTuple):
-    """Holds a batch to its spec: the names, shapes and integer ranges it must have, and no others (but `weights`)."""
+    """Holds a batch to its spec: names, shapes, integer ranges, and no column else, but `also` where there is one."""
 
     source: str
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]]
     limits: dict[str, int]
+    also: str = ""
 
     def __call__(self, batch: Batch, split: Split, rows: np.ndarray) -> Batch:
         """Raises UserError naming the file of what does not fit, ValueError for a dtype that wants a transform."""
         out = {name: self._fit(name, batch, split, rows) for name in self.shapes}
-        return {**out, "weights": batch["weights"]} if "weights" in batch else out
+        return {**out, self.also: batch[self.also]} if self.also in batch else out
 
     def _fit(self, name: str, batch: Batch, split: Split, rows: np.ndarray) -> np.ndarray:
         if name not in batch:

@@ -81,6 +81,7 @@ def describe(folder: Path) -> dict[str, Any] | None:
 def open_described(description: Mapping[str, Any], folder: Path, variant: str, channels: int | None = None) -> Source:
     """One variant of a described folder; a split is read when it is first asked for."""
     variants = description["variants"]
+    name = f"files:{folder}#{variant}" if variant else f"files:{folder}"
     variant = variant or description["default"]
     if variant not in variants:
         raise UserError(nearest(variant, variants, f"variant of {folder}"))
@@ -88,9 +89,11 @@ def open_described(description: Mapping[str, Any], folder: Path, variant: str, c
     reader = _Reader((folder / description["root"]).resolve(), channels, chosen.get("info", {}).get("classes"))
     splits = _Splits(reader, chosen["splits"], folder)
     info = {key: description[key] for key in ("licence", "source") if key in description} | chosen.get("info", {})
+    if len(variants) > 1:
+        info["variants"] = list(variants)
     info["examples"] = {name: split["examples"] for name, split in chosen["splits"].items()}
     evaluation = chosen.get("evaluation", next(reversed(chosen["splits"])))
-    return Source(f"files:{folder}", splits, evaluation, info)
+    return Source(name, splits, evaluation, info)
 
 
 class _Splits(Mapping[str, Split]):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from aigc_jax.data import formats
-from aigc_jax.data.recipes import recipes
+from aigc_jax.data.recipes import fitting, recipes
 from aigc_jax.data.tables import Records, Source, Split, Table, column
 from aigc_jax.errors import UserError
 
@@ -46,10 +46,10 @@ def open_folder(path: Path, channels: int | None = None) -> Source:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     kind = _kind(files)
     if kind is None:
-        known = ", ".join(recipes())
+        known = fitting(path) or list(recipes())
         raise UserError(
             f"{path}: no dataset.json and no pictures, sounds or texts among {len(files)} files; "
-            f"a known benchmark ({known}) is described by: aigc data build NAME --from {path}"
+            f"a known benchmark is described by aigc data build NAME --from {path}, NAME one of {', '.join(known)}"
         )
     files = [file for file in files if _is(file, kind)]
     splits = _splits(files, path)

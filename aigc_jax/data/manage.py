@@ -107,7 +107,7 @@ def show(source: str) -> dict[str, Any]:
 
     A folder may be named with or without `files:`. Raises UserError as `open_source` does.
     """
-    found = open_source(f"files:{source}" if Path(source).expanduser().exists() else source)
+    found = open_source(f"files:{source}" if Path(source.partition("#")[0]).expanduser().exists() else source)
     splits = {name: _shown(split) for name, split in found.splits.items()}
     info = {key: value for key, value in found.info.items() if key != "examples"}
     return {"source": found.name, "evaluation": found.evaluation, "splits": splits, "info": info}

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from aigc_jax.data.transforms import Batch, Transform, of_column
+from aigc_jax.data.transforms import Batch, Transform, column_of, of_column
 from aigc_jax.errors import UserError
 
 ATTEMPTS = 10
@@ -91,9 +91,10 @@ def _cut(x: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     if (corners == corners[0]).all():
         top, left = corners[0]
         return x[:, top : top + size, left : left + size]
-    rows = corners[:, :1] + np.arange(size)  # [B, size]
-    columns = corners[:, 1:] + np.arange(size)
-    return x[np.arange(len(x))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    count, height, width, channels = x.shape
+    rows = x.reshape(count, height, width * channels)  # so that a line of a crop is one run of memory
+    every = np.lib.stride_tricks.sliding_window_view(rows, (size, size * channels), axis=(1, 2))
+    return every[np.arange(count), corners[:, 0], corners[:, 1] * channels].reshape(count, size, size, channels)
 
 
 def random_resized_crop(
@@ -138,7 +139,7 @@ def random_boxes(
 
 def flip_lr(batch: Batch, rng: np.random.Generator) -> Batch:
     """Mirrors each picture of `image`, left and right, with probability one half."""
-    x = batch["image"]
+    x = column_of(batch, "image")
     mirrored = rng.random(len(x)) < 0.5
     out = x.copy()
     if x.dtype == object:
@@ -157,12 +158,18 @@ def resample(x: np.ndarray, boxes: np.ndarray, height: int, width: int) -> np.nd
         return np.stack([_pillow(one, box, height, width) for one, box in zip(x, boxes)])
     if (boxes == boxes[0]).all():
         boxes = boxes[:1]  # one matrix serves all
-    count, rows, columns, channels = x.shape
-    down = interpolation(boxes[:, 0], boxes[:, 2], rows, height)  # [B or 1, height, H]
-    across = interpolation(boxes[:, 1], boxes[:, 3], columns, width)  # [B or 1, width, W]
-    tall = np.matmul(down, x.reshape(count, rows, columns * channels).astype(np.float32))  # [B, height, W C]
-    out = np.matmul(across[:, None], tall.reshape(count, height, columns, channels))  # [B, height, width, C]
+    down = interpolation(boxes[:, 0], boxes[:, 2], x.shape[1], height)  # [B or 1, height, H]
+    across = interpolation(boxes[:, 1], boxes[:, 3], x.shape[2], width)  # [B or 1, width, W]
+    out = both_ways(x, down, across)
     return np.rint(out).astype(np.uint8) if x.dtype == np.uint8 else out
+
+
+def both_ways(x: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """down[b] x[b] across[b]^T in each channel: [B, H, W, C] -> float32 [B, height, width, C]."""
+    planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)  # [B, C, H, W]
+    planes = np.matmul(down[:, None], planes)  # [B, C, height, W]
+    planes = np.matmul(planes, across[:, None].transpose(0, 1, 3, 2))  # [B, C, height, width]
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 
 def interpolation(start: np.ndarray, stop: np.ndarray, length: int, out: int) -> np.ndarray:

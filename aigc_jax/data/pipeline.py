@@ -23,7 +23,7 @@ from aigc_jax.data.conform import Conform
 from aigc_jax.data.readers import read_ahead, read_with_grain
 from aigc_jax.data.sources import open_source
 from aigc_jax.data.synthetic import synthetic
-from aigc_jax.data.tables import Batch, Source, Split, select
+from aigc_jax.data.tables import WEIGHT, Batch, Source, Split, select
 from aigc_jax.data.transforms import Transform, compose
 from aigc_jax.errors import UserError
 
@@ -127,8 +127,8 @@ def load_data(
     def opened() -> Source:
         if source == "synthetic":
             return synthetic(spec, batch_size, eval_batch_size or batch_size)
-        channels = shapes["image"][0][-1] if "image" in shapes and len(shapes["image"][0]) == 3 else None
-        found = open_source(source, channels)
+        pictures = [shape[-1] for shape, _ in shapes.values() if len(shape) == 3 and shape[-1] in (1, 3)]
+        found = open_source(source, pictures[0] if pictures else None)
         _check_classes(found, limits.get("label"))
         return found
 
@@ -235,7 +235,7 @@ def _evaluation_batch(
     real = positions < len(split)
     rows = np.where(real, positions, len(split) - 1)  # padding repeats the last example
     raw = split.take(rows)
-    weight = raw.pop("mask", np.ones(len(rows), np.float32))
+    weight = raw.pop(WEIGHT, np.ones(len(rows), np.float32))
     rng = np.random.default_rng((0, 1 + process, index))
     batch = conform(_transformed(raw, transform, rng, split, rows), split, rows)
     return {**batch, "mask": np.where(real, weight, 0).astype(np.float32)}

@@ -302,11 +302,21 @@ def _files(node: Any) -> Iterator[str]:
 
 
 def recognise(folder: Path) -> Recipe | None:
-    """The recipe whose files all lie in a folder, with the folder as its root; None where there is none."""
-    for recipe in recipes().values():
-        if all(_present(folder, name) for name in files_of(recipe)):
-            return {**recipe, "root": "."}
-    return None
+    """The recipe of a folder that bears a benchmark's name and holds its files; None for any other.
+
+    The name is asked for because files alone do not tell MNIST from Fashion-MNIST, or a benchmark's text from one's own.
+    """
+    recipe = recipes().get(folder.resolve().name)
+    return {**recipe, "root": "."} if recipe and _complete(recipe, folder) else None
+
+
+def fitting(folder: Path) -> list[str]:
+    """The names of the benchmarks whose files all lie in a folder."""
+    return [name for name, recipe in recipes().items() if _complete(recipe, folder)]
+
+
+def _complete(recipe: Recipe, folder: Path) -> bool:
+    return all(_present(folder, name) for name in files_of(recipe))
 
 
 def _present(folder: Path, name: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from aigc_jax.data import embedded
+from aigc_jax.data.recipes import recipes
 from aigc_jax.data.tables import Source, Table
 from aigc_jax.errors import UserError, nearest
 
@@ -41,6 +43,12 @@ def open_source(name: str, channels: int | None = None) -> Source:
             raise UserError(str(error)) from None
     if name == "pydoc":
         return _embedded(name, embedded.pydoc(), {})
+    if Path(name.partition("#")[0]).exists():
+        raise UserError(f"{name} is a path: write files:{name}")
+    if name in recipes():
+        raise UserError(
+            f"{name} is read from its files: --data files:DIR, DIR made by aigc data build {name} --from DIR"
+        )
     raise UserError(nearest(name, KINDS, "data source"))
 
 

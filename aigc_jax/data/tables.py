@@ -16,6 +16,9 @@ import numpy as np
 from aigc_jax.errors import UserError, nearest
 
 Batch = dict[str, np.ndarray]
+WEIGHT = "example_weight"
+"""The column by which a split gives its rows a weight of their own in evaluation."""
+
 Places = str | Mapping[str, str] | Callable[[int], str]
 
 

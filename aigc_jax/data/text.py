@@ -16,7 +16,7 @@ import numpy as np
 from aigc_jax.data.conform import Conform
 from aigc_jax.data.pipeline import Data, Info, assemble
 from aigc_jax.data.sources import open_source
-from aigc_jax.data.tables import Batch, Source, select
+from aigc_jax.data.tables import WEIGHT, Batch, Source, select
 from aigc_jax.data.tokenizers import Tokenizer, make_tokenizer
 from aigc_jax.data.transforms import compose
 from aigc_jax.errors import UserError, nearest
@@ -26,8 +26,8 @@ class Windows(NamedTuple):
     """The windows of a text: at every offset, or, for evaluation, every `length` tokens with the last one padded.
 
     take gives `tokens` [B, length + 1]; where `padded` also `weights` [B, length], 1 where the target is a token of the
-    text, and `mask` [B], the share of such targets: the mean over examples of per-example means, weighted by `mask`,
-    is the mean over tokens.
+    text, and the weight of the row, the share of such targets, which becomes `mask`: the mean over examples of
+    per-example means, weighted by `mask`, is the mean over tokens.
     """
 
     tokens: np.ndarray
@@ -49,7 +49,7 @@ class Windows(NamedTuple):
         index = (rows * self.length)[:, None] + np.arange(self.length + 1)  # [B, length + 1]
         tokens = np.where(index < len(self.tokens), self.tokens[np.minimum(index, len(self.tokens) - 1)], 0)
         weights = (index[:, 1:] < len(self.tokens)).astype(np.float32)
-        return {"tokens": tokens, "weights": weights, "mask": weights.mean(1)}
+        return {"tokens": tokens, "weights": weights, WEIGHT: weights.mean(1)}
 
     def where(self, row: int) -> str:
         return f"{self.place} (token {row * (self.length if self.padded else 1)})"
@@ -99,7 +99,7 @@ def load_text(
         known["vocab"] = vocab or 256
     limits = {"tokens": vocab} if vocab else {}
     return assemble(
-        Conform(source, {"tokens": ((length + 1,), np.dtype(np.int32))}, limits),
+        Conform(source, {"tokens": ((length + 1,), np.dtype(np.int32))}, limits, also="weights"),
         batch_size=batch_size,
         eval_batch_size=eval_batch_size,
         train_split=lambda: windows(chosen["train"], padded=False),

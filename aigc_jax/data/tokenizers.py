@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_jax.data.transforms import Transform
+from aigc_jax.data.transforms import Transform, column_of
 from aigc_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def tokenize(tokenizer: Tokenizer, length: int, *, of: str = "text", to: str = "
         return rows, counts
 
     def transform(batch: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        rows, counts = ids(list(batch[of]))
+        rows, counts = ids(list(column_of(batch, of)))
         return {**batch, to: rows, f"{to}_length": counts}
 
     return transform

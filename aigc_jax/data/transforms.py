@@ -14,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 
+from aigc_jax.errors import UserError
+
 Batch = dict[str, np.ndarray]
 Transform = Callable[[Batch, np.random.Generator], Batch]
 
@@ -30,14 +32,15 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def of_column(column: str, f: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Transform:
-    """`f` on one column. Raises ValueError with the columns there are."""
+    """`f` on one column. Raises UserError with the columns there are, as these are the source's."""
+    return lambda batch, rng: {**batch, column: f(column_of(batch, column), rng)}
 
-    def transform(batch: Batch, rng: np.random.Generator) -> Batch:
-        if column not in batch:
-            raise ValueError(f"no column {column!r} to transform: the batch has {', '.join(batch)}")
-        return {**batch, column: f(batch[column], rng)}
 
-    return transform
+def column_of(batch: Batch, column: str) -> np.ndarray:
+    """A column. Raises UserError with those there are."""
+    if column not in batch:
+        raise UserError(f"no {column!r} to transform: there is {', '.join(batch)}")
+    return batch[column]
 
 
 def of_values(column: str, f: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Transform:
@@ -60,10 +63,14 @@ def unit(x: np.ndarray) -> np.ndarray:
 
 def scale(low: float = 0.0, high: float = 1.0, of: str = "image") -> Transform:
     """uint8 0..255, or floats in [0, 1], -> float32 low..high, ends included."""
-    levels = np.linspace(low, high, 256, dtype=np.float32)  # a gather costs less than a product
 
     def scaled(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return levels[x] if x.dtype == np.uint8 else np.float32(low) + np.float32(high - low) * unit(x)
+        y = unit(x)
+        if (low, high) == (0, 1):
+            return y
+        y = y * np.float32(high - low)
+        y += np.float32(low)
+        return y
 
     return of_values(of, scaled)
 

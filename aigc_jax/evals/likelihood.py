@@ -38,7 +38,7 @@ def average(run: Any, per_example: PerExample, split: str | None = None) -> floa
 def importance_bound(
     log_weights: Callable[[TrainState, Batch, Array, int], Array],
     samples: int = 500,
-    chunk: int = 25,
+    most: int = 25,
     split: str | None = None,
 ) -> Evaluator:
     """-E log (1/k) sum_i p(x, z_i) / q(z_i|x), z_i ~ q(z|x), k = `samples`: minus the bound of arXiv:1509.00519, eq. 8.
@@ -46,10 +46,13 @@ def importance_bound(
     It lies between minus the ELBO (k = 1) and -log p(x), and falls with k.
 
     log_weights: (state, batch, key, k) -> [k, B].
-    chunk:       draws held in memory at once. Raises ValueError unless it divides `samples`.
+    most:        draws of a batch held in memory at once; fewer if it does not divide `samples`.
+
+    Raises ValueError for less than one sample.
     """
-    if samples % chunk:
-        raise ValueError(f"chunks of {chunk} draws do not divide {samples} samples")
+    if samples < 1:
+        raise ValueError(f"the bound takes at least one sample, not {samples}")
+    chunk = max(n for n in range(1, most + 1) if samples % n == 0)
 
     def bound(state: TrainState, batch: Batch, key: Array) -> Array:
         keys = jax.random.split(key, samples // chunk)

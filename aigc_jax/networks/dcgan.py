@@ -1,9 +1,9 @@
 """The networks of DCGAN (Radford, Metz and Chintala 2016, arXiv:1511.06434): convolutions only, batch norm, no pooling.
 
 At 64 x 64 x 3 the generator has 18,885,760 parameters and the discriminator 17,232,768, those of the released faces
-model: kernels of 5 x 5 with stride 2, no biases anywhere, and in the generator a batch norm of each of the 16,384
-outputs of its linear layer rather than of its 1,024 channels. The widely used version with 4 x 4 kernels and 64
-channels is another model.
+model: kernels of 5 x 5 with stride 2 and two zeros on each side, no biases anywhere, and in the generator a batch norm
+of each of the 16,384 outputs of its linear layer rather than of its 1,024 channels. The widely used version with 4 x 4
+kernels and 64 channels is another model.
 
 We depart in eps of batch norm: 1e-5, where the released code has 1e-8.
 """
@@ -18,6 +18,8 @@ from jax import Array
 
 from aigc_jax.networks.layers import BatchNorm, Conv, ConvTranspose, Dense
 
+DOWN = ((2, 2), (2, 2))
+UP = ((2, 3), (2, 3))  # the gradient of a convolution padded so: twice the size
 WEIGHTS = nn.initializers.normal(0.02)  # section 4
 
 
@@ -57,7 +59,9 @@ class Generator(nn.Module):
 
     def _up(self, features: int, level: int) -> ConvTranspose:
         name = f"conv_{level}"
-        return ConvTranspose(features, (5, 5), (2, 2), use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype, name=name)
+        return ConvTranspose(
+            features, (5, 5), (2, 2), UP, use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype, name=name
+        )
 
 
 class Discriminator(nn.Module):
@@ -79,7 +83,7 @@ class Discriminator(nn.Module):
         _start(x.shape[1], self.levels)
         h, features = x, []
         for level in range(self.levels):
-            h = Conv(self.width << level, (5, 5), (2, 2), use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype,
+            h = Conv(self.width << level, (5, 5), (2, 2), DOWN, use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype,
                      name=f"conv_{level}")(h)  # fmt: skip
             if level > 0:
                 h = BatchNorm(self.momentum, scale_init=gain, dtype=self.dtype, name=f"norm_{level}")(h, train)

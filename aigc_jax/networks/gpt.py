@@ -19,6 +19,7 @@ of the token after them. Blocks can be scanned (one compiled block for any depth
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -143,25 +144,26 @@ class GPT(nn.Module):
         return x if self.dtype is None else x.astype(self.dtype)
 
     @nn.compact
-    def features(self, x: Array, cache: Cache | None = None, train: bool = False) -> tuple[Array, Cache | None]:
+    def features(self, x: Array, cache: Cache | None = None, train: bool = False) -> tuple[Array, Any]:
         """h_0 [B, T, D] -> norm(h_L) [B, T, D], and the cache with these T tokens read."""
         start = 0 if cache is None else cache.length
         past = None if cache is None else cache.layers
         x = self.drop(x, deterministic=not train)
         block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
-        sizes = dict(heads=self.heads, residual_std=0.02 / math.sqrt(2 * self.depth), dropout=self.dropout, train=train,
-                     dtype=self.dtype)  # fmt: skip
         if self.scan:
-            stack = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True},
-                            in_axes=(0, nn.broadcast), length=self.depth)  # fmt: skip
-            x, past = stack(**sizes, name="blocks")(x, past, start)
+            axes: Any = (0, nn.broadcast)  # the past is stacked by block, its start is one for all
+            block = nn.scan(block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True},
+                            in_axes=axes, length=self.depth)  # fmt: skip
+        make = partial(block, self.heads, 0.02 / math.sqrt(2 * self.depth), self.dropout, train, self.dtype)
+        if self.scan:
+            x, past = make(name="blocks")(x, past, start)
         else:
             pasts = []
             for index in range(self.depth):
-                x, one = block(**sizes, name=f"block_{index}")(x, None if past is None else past[index], start)
+                x, one = make(name=f"block_{index}")(x, None if past is None else past[index], start)
                 pasts.append(one)
             past = tuple(pasts)
-        return self.norm(x), None if cache is None else Cache(past, start + x.shape[1])
+        return self.norm(x), None if cache is None else Cache(past, cache.length + x.shape[1])
 
     def logits(self, x: Array) -> Array:
         """norm(h_L) [..., D] -> logits [..., V], float32, by the token table."""

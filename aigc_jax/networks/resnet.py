@@ -127,7 +127,10 @@ class ResNet(nn.Module):
         large = self.stem == "imagenet"
         x = _conv(self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
         x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1))) if large else x
+        if not large:
+            return x
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)  # what pads must never win
+        return nn.max_pool(x, (3, 3), strides=(2, 2))
 
 
 _he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -39,6 +39,7 @@ def chart(
 
     with matplotlib.rc_context({"svg.hashsalt": title, "svg.fonttype": "path", "font.size": 8}):
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         figure = Figure(figsize=(4.2, 2.5), layout="constrained")
         axes = figure.subplots()
@@ -48,6 +49,7 @@ def chart(
             value, tolerance = target
             axes.axhline(value, color="#444", lw=0.9, ls="--", label=f"expected {value:g}")
             axes.axhspan(value - tolerance, value + tolerance, color="#444", alpha=0.08, lw=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_title(title, fontsize=9, loc="left", color="#333")
         axes.grid(alpha=0.25, lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)

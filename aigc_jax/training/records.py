@@ -69,8 +69,10 @@ def verdict(result: Mapping[str, Any]) -> Verdict | None:
     return Verdict(metric, number, float(expected["value"]), float(expected.get("tolerance", 0)), direction)
 
 
-def write_record(workdir: Path, folder: Path) -> tuple[Verdict, Path]:
+def write_record(workdir: Path, folder: Path, changed: Mapping[str, Any] | None = None) -> tuple[Verdict, Path]:
     """Writes the record of a finished run to `folder/<name>-<preset>.json`.
+
+    changed: knobs that were given over those of the preset, such as where the data lie; the tables show them.
 
     Raises UserError if the folder holds no finished run, or its preset expects no figure.
     """
@@ -80,11 +82,11 @@ def write_record(workdir: Path, folder: Path) -> tuple[Verdict, Path]:
         raise UserError(f"preset {result['preset']} of {result['experiment']} has no EXPECTED figure to compare with")
     name = Path(result["experiment"]).stem
     record = {
-        "experiment": result["experiment"], "preset": result["preset"], **found._asdict(), "reached": found.reached,
+        "experiment": name, "preset": result["preset"], **found._asdict(), "reached": found.reached,
         "seconds": result["seconds"], "device": result["device"], "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "steps": result.get("steps"), "commit": result["commit"], "versions": result["versions"],
-        "protocol": result.get("protocol"), "knobs": result["knobs"], "metrics": result["metrics"],
+        "machine": platform.machine(), "steps": result.get("steps"), "commit": result["commit"],
+        "versions": result["versions"], "protocol": result.get("protocol"), "knobs": _portable(result["knobs"]),
+        "changed": _portable(changed or {}), "metrics": result["metrics"],
     }  # fmt: skip
     path = folder / f"{name}-{result['preset']}.json"
     try:
@@ -95,9 +97,9 @@ def write_record(workdir: Path, folder: Path) -> tuple[Verdict, Path]:
     return found, path
 
 
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of a folder, in the order of their names. Raises UserError for one that is damaged."""
-    return [read_json(path) for path in sorted(folder.glob("*.json"))]
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of a folder by file name, in its order. Raises UserError for one that is damaged."""
+    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
 def parity_file(entry: Entry, golden: Path) -> str:
@@ -120,7 +122,7 @@ def results_page(
     """
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        by_name.setdefault(Path(record["experiment"]).stem, []).append(record)
+        by_name.setdefault(record["experiment"], []).append(record)
     lines = [
         "# Results", "",
         "Written by `aigc results` from the records in `results/`; do not edit by hand. A record is written by",
@@ -138,17 +140,23 @@ def results_page(
     return "\n".join([*lines, _table(head, rows), ""])
 
 
-def benchmarks_page(records: Iterable[Mapping[str, Any]]) -> str:
-    """`docs/benchmarks.md`: one row for each record of `results/benchmarks/`.
+def benchmarks_page(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """`docs/benchmarks.md`: a section for each record of `results/benchmarks/`, by file name.
 
-    Such a record has `name`, `metric`, `unit`, `ours`, and where there is one `peer` and `theirs`; `device`, `commit`.
+    A record is one flat object, shown as two columns, or has `cases`, a list of them, shown as a table under what they
+    share. Lists and deeper objects, such as all single timings, stay in the file.
     """
     lines = [
         "# Benchmarks", "",
         "Written by `aigc results` from the records in `results/benchmarks/`; do not edit by hand.", "",
     ]  # fmt: skip
-    head = ("benchmark", "metric", "unit", "ours", "peer", "theirs", "ours / theirs", "device", "commit")
-    return "\n".join([*lines, _table(head, [_benchmark_cells(record) for record in records]), ""])
+    for name, record in records.items():
+        facts, cases = _flat(record), [_flat(case) for case in record.get("cases", [])]
+        head = list(dict.fromkeys(key for case in cases for key in case))
+        lines += [f"## {record.get('benchmark', name)}", "", _table(("", ""), facts.items()), ""]
+        if cases:
+            lines += [_table(head, [[case.get(key, "") for key in head] for case in cases]), ""]
+    return "\n".join(lines)
 
 
 def write_pages(docs: Path, pages: Mapping[str, str]) -> list[Path]:
@@ -161,18 +169,34 @@ def write_pages(docs: Path, pages: Mapping[str, str]) -> list[Path]:
     return paths
 
 
+def _portable(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs in which a local data folder is called by its name alone: where it lies is nobody else's business."""
+
+    def cut(value: Any) -> Any:
+        is_folder = isinstance(value, str) and value.startswith("files:")
+        return f"files:{Path(value.removeprefix('files:')).name}" if is_folder else value
+
+    return {name: cut(value) for name, value in knobs.items()}
+
+
 def _record_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
     found = Verdict(**{name: record[name] for name in Verdict._fields})
     reached = "yes" if found.reached else "**no**"
-    return (record["preset"], found.metric, found.bound, f"{found.value:.5g}", reached, f"{record['seconds']:.0f}",
+    changed = ", ".join(f"{name}={value}" for name, value in record["changed"].items())
+    preset = record["preset"] + (f" with {changed}" if changed else "")
+    return (preset, found.metric, found.bound, f"{found.value:.5g}", reached, f"{record['seconds']:.0f}",
             record["device"], record["commit"])  # fmt: skip
 
 
-def _benchmark_cells(record: Mapping[str, Any]) -> tuple[str, ...]:
-    ours, theirs = record["ours"], record.get("theirs")
-    ratio = f"{ours / theirs:.2f}" if theirs else ""
-    return (record["name"], record["metric"], record.get("unit", ""), f"{ours:.4g}", record.get("peer") or "",
-            f"{theirs:.4g}" if theirs else "", ratio, record.get("device", ""), record.get("commit", ""))  # fmt: skip
+def _flat(record: Mapping[str, Any]) -> dict[str, str]:
+    """What of a record fits into cells: text, numbers, and versions in one line."""
+    cells = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values()):
+            cells[name] = ", ".join(f"{key} {one}" for key, one in value.items())
+        elif isinstance(value, (str, int, float)):
+            cells[name] = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return cells
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -97,4 +97,4 @@ def rate(lr: float, steps: int, falls: tuple[float, ...], warmup: int) -> optax.
     """A tenth of the rate for `warmup` steps, then the rate, falling to a tenth at each of `falls`, or by a cosine."""
     places = {int(share * steps): 0.1 for share in falls}
     main = optax.piecewise_constant_schedule(lr, places) if falls else optax.cosine_decay_schedule(lr, steps)
-    return lambda step: main(step) * jnp.where(step < warmup, 0.1, 1.0)
+    return lambda step: main(step) * jnp.where(jnp.less(step, warmup), 0.1, 1.0)

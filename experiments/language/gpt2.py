@@ -24,7 +24,7 @@ PRESETS = {
     "774m": dict(width=1280, depth=36, heads=20, lr=2.5e-4),
     "1558m": dict(width=1600, depth=48, heads=25, lr=2e-4),
     "laptop": dict(data="pydoc", tokenizer="byte", vocab=256, context=128, width=128, depth=3, heads=4, dropout=0.0,
-                   steps=1500, batch_size=16, lr=4e-3, warmup=100, scan=False, remat=False, half=False, prompt=16),
+                   steps=1200, batch_size=16, lr=2e-3, warmup=100, scan=False, remat=False, half=False, prompt=16),
     "shakespeare": dict(data="files:tinyshakespeare", tokenizer="char", vocab=65, context=128, width=192, depth=4,
                         heads=6, dropout=0.0, steps=3000, batch_size=12, lr=3e-3, warmup=100, scan=False, remat=False,
                         half=False, prompt=16),

@@ -35,6 +35,7 @@ PRESETS = {
 }  # fmt: skip
 EXPECTED = {
     "laptop": dict(metric="iwae/nats", value=22.7, tolerance=0.2, direction="min", device="2 CPU cores", minutes=2),
+    "mnist": dict(metric="iwae/nats", value=89.0, tolerance=0.5, direction="min", device="2 CPU cores", minutes=20),
 }
 
 

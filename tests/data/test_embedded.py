@@ -78,5 +78,9 @@ def test_unknown_sources_get_the_nearest_names():
             open_source(name)
     with pytest.raises(UserError, match="patches of 300 pixels: the test region is 128 wide"):
         open_source("patches:300")
+    with pytest.raises(UserError, match="/ is a path: write files:/"):
+        open_source("/")
+    with pytest.raises(UserError, match="mnist is read from its files: --data files:DIR"):
+        open_source("mnist")
     with pytest.raises(UserError, match="there are: digits, files:DIR, patches"):
         open_source("zzz")

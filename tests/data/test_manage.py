@@ -22,12 +22,13 @@ def idx(x: np.ndarray) -> bytes:
 
 
 def small_mnist(count: int = 6):
-    """The recipe of MNIST for `count` pictures."""
+    """The recipe of MNIST for `count` pictures, with a second variant."""
     recipe = json.loads(json.dumps(KNOWN["mnist"]))
     splits = recipe["variants"]["mnist"]["splits"]
     splits["valid"]["rows"]["range"] = [count - 2, count]
     for name, examples in (("train", count), ("valid", 2), ("test", 3)):
         splits[name]["examples"] = examples
+    recipe["variants"]["small"] = {"evaluation": "test", "splits": {"test": splits["test"]}}
     return {"mnist": recipe}
 
 
@@ -35,7 +36,7 @@ def small_mnist(count: int = 6):
 def raw(tmp_path, monkeypatch):
     """A folder with the files of a small MNIST, and the recipe that fits."""
     draw = np.random.default_rng(0)
-    folder = tmp_path / "raw"
+    folder = tmp_path / "mnist"
     folder.mkdir()
     for prefix, count in (("train", 6), ("t10k", 3)):
         (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(idx(draw.integers(0, 256, (count, 28, 28), np.uint8)))
@@ -72,7 +73,16 @@ def test_build_writes_elsewhere_when_told_or_when_it_must(raw, tmp_path):
 
 def test_a_known_folder_is_read_without_being_built(raw):
     assert show(str(raw))["splits"]["test"]["examples"] == 3
+    small = show(f"{raw}#small")
+    assert small["source"] == f"files:{raw}#small" and list(small["splits"]) == ["test"]
+    assert small["info"]["variants"] == ["mnist", "small"]
     assert not (raw / "dataset.json").exists()
+
+
+def test_a_folder_of_another_name_must_be_built(raw):
+    raw.rename(raw.parent / "mine")
+    with pytest.raises(UserError, match="aigc data build NAME --from .*mine, NAME one of mnist$"):
+        open_source(f"files:{raw.parent / 'mine'}")
 
 
 def test_show_lists_splits_and_columns(raw):
@@ -109,9 +119,18 @@ def test_building_without_files_needs_tensorflow_or_a_folder():
 
 
 def test_sources_are_read_again_after_a_build(raw):
-    open_source(f"files:{raw}")
+    one = np.zeros(1, int)
+    assert open_source(f"files:{raw}").splits["test"].take(one)["image"].any()
+    (raw / "t10k-images-idx3-ubyte.gz").write_bytes(idx(np.zeros((3, 28, 28), np.uint8)))
     build("mnist", raw)
-    assert open_source(f"files:{raw}").info["licence"] == "none stated"
+    assert not open_source(f"files:{raw}").splits["test"].take(one)["image"].any()
+
+
+def test_a_folder_that_only_bears_the_name_is_read_as_it_is(raw):
+    for file in raw.iterdir():
+        file.unlink()
+    (raw / "notes.txt").write_text("zero to nine" * 9)
+    assert open_source(f"files:{raw}").splits["train"].take(np.zeros(1, int))["text"][0].startswith("zero")
 
 
 @pytest.mark.parametrize("recipe", KNOWN.values(), ids=lambda recipe: recipe["name"])

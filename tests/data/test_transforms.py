@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aigc_jax.data import binarize, compose, dequantize, normalize, one_hot, scale, to_unit, window
+from aigc_jax.errors import UserError
 
 GREY = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
 
@@ -41,6 +42,15 @@ def test_static_sets_stay_as_they_are_under_both():
         np.testing.assert_array_equal(run(binarize(how), x), x / 255)
 
 
+def test_black_stays_black_when_the_lowest_number_is_drawn():
+    class Lowest(np.random.Generator):
+        def random(self, size=None, dtype=None, out=None):
+            return np.zeros(size or (), np.float32)
+
+    batch = {"image": np.array([[0, 1]], np.uint8)}
+    assert binarize("dynamic")(batch, Lowest(np.random.PCG64()))["image"].tolist() == [[0, 1]]
+
+
 def test_threshold_is_at_one_half():
     assert run(binarize("threshold"), GREY).sum() == 128
     with pytest.raises(ValueError, match="'static'"):
@@ -57,7 +67,7 @@ def test_dequantized_levels_fill_the_interval_and_floor_back():
 
 def test_one_hot_and_missing_columns():
     assert run(one_hot(3), np.array([2, 0]), "label").tolist() == [[0, 0, 1], [1, 0, 0]]
-    with pytest.raises(ValueError, match="no column 'image' to transform: the batch has label"):
+    with pytest.raises(UserError, match="no 'image' to transform: there is label"):
         scale()({"label": np.zeros(2)}, np.random.default_rng(0))
 
 

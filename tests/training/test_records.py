@@ -48,11 +48,12 @@ def test_an_expected_figure_that_cannot_be_judged_fails_the_run(change, words):
 
 def test_a_record_holds_what_is_needed_to_repeat_it(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(RESULT))
-    found, path = write_record(tmp_path, tmp_path / "results")
-    (record,) = read_records(tmp_path / "results")
+    found, path = write_record(tmp_path, tmp_path / "results", {"lr": 0.1, "data": "files:/home/me/mnist"})
+    record = read_records(tmp_path / "results")["thing-laptop"]
     assert found.reached and path.name == "thing-laptop.json"
     for name in ("experiment", "preset", "seconds", "device", "commit", "versions", "protocol", "metrics", "knobs"):
         assert record[name] == RESULT[name]
+    assert record["changed"] == {"lr": 0.1, "data": "files:mnist"}
     assert record["cores"] and (record["value"], record["expected"], record["tolerance"]) == (1.25, 1.0, 0.25)
 
 
@@ -69,20 +70,26 @@ def test_results_page_has_a_row_for_each_record_and_for_what_has_none(tmp_path):
         (tmp_path / f"{name}.npz").touch()
     other = ENTRY._replace(name="unmeasured", systems=[])
     records = [
-        {**RESULT, **verdict(RESULT)._asdict(), "preset": preset, "device": "a|b"} for preset in ("laptop", "xl")
+        {**RESULT, **verdict(RESULT)._asdict(), "preset": preset, "device": "a|b", "changed": {"lr": 0.1}}
+        for preset in ("laptop", "xl")
     ]
     text = results_page([ENTRY, other], records, {"thing": 1234567}, tmp_path)
     rows = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| ")][2:]
     assert [row[0] for row in rows] == ["| thing", "| thing", "| unmeasured"]
     assert rows[0][1:10] == [
-        "rbm, dbn", "1,234,567", "rbm_small.npz, thing.npz", "laptop", "eval/nll", "1 + 0.25", "1.25", "yes", "12",
+        "rbm, dbn", "1,234,567", "rbm_small.npz, thing.npz", "laptop with lr=0.1", "eval/nll", "1 + 0.25", "1.25", "yes", "12",
     ]  # fmt: skip
     assert "a\\|b" in text
     assert text == results_page([ENTRY, other], records, {"thing": 1234567}, tmp_path)
 
 
-def test_benchmarks_page_gives_the_ratio_where_there_is_a_peer():
-    mine = {"name": "gpt", "metric": "tokens/s", "ours": 300.0, "device": "cpu"}
-    text = benchmarks_page([mine, {**mine, "peer": "torch", "theirs": 200.0}])
-    rows = [line for line in text.splitlines() if line.startswith("| gpt")]
-    assert " torch " not in rows[0] and " torch | 200 | 1.50 " in rows[1]
+def test_benchmarks_page_shows_cases_as_a_table_and_leaves_lists_in_the_file():
+    cases = [{"case": "gpt", "ratio": 1.23456789, "all_ms": [1, 2]}, {"case": "unet", "extra": "a|b"}]
+    records = {
+        "speed": {"device": "cpu", "versions": {"jax": "1", "x": "2"}, "cases": cases},
+        "b": {"benchmark": "bare"},
+    }
+    text = benchmarks_page(records)
+    assert "## speed" in text and "## bare" in text and "all_ms" not in text
+    assert "| versions | jax 1, x 2 |" in text
+    assert "| case | ratio | extra |" in text and "| gpt | 1.23457 |  |" in text and "| unet |  | a\\|b |" in text

@@ -62,14 +62,14 @@ def language_model(
 
     def loss(params: Params, memory: Memory, batch: Batch, key: Array) -> tuple[Array, tuple[Memory, Metrics]]:
         tokens = batch["tokens"]
-        logits = net.apply({"params": params["network"]}, tokens[:, :-1], train=True, rngs={"dropout": key})
+        logits: Any = net.apply({"params": params["network"]}, tokens[:, :-1], train=True, rngs={"dropout": key})
         nats = token_nats(logits, tokens[:, 1:])  # [B, T]
         weights = token_weights(batch)
         return jnp.sum(weights * nats) / jnp.maximum(jnp.sum(weights), 1), (memory, {})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
         tokens = batch["tokens"]
-        logits = net.apply({"params": state.params["network"]}, tokens[:, :-1])
+        logits: Any = net.apply({"params": state.params["network"]}, tokens[:, :-1])
         weights = token_weights(batch)
         share = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1)  # [B, T]
         right = jnp.argmax(logits, -1) == tokens[:, 1:]

@@ -52,7 +52,8 @@ def classifier(
 
     def outputs(state: TrainState, batch: Batch) -> tuple[Array, dict[str, Array]]:
         variables: dict[str, Any] = {"params": state.params["network"], "batch_stats": state.memory["batch_stats"]}
-        return net.apply(variables, batch["image"])
+        answer: Any = net.apply(variables, batch["image"])
+        return answer
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
         logits, _ = outputs(state, batch)

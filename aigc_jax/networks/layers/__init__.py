@@ -1,10 +1,9 @@
 """What networks are made of: each layer is one function that picks its form by backend and by shape."""
 
-from flax.linen import Dense
-
 from aigc_jax.networks.layers.activations import gelu
 from aigc_jax.networks.layers.attention import attention
-from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_transpose
+from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
+from aigc_jax.networks.layers.dense import Dense, linear
 from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from aigc_jax.networks.layers.positions import sinusoidal, timestep_embedding
 from aigc_jax.networks.layers.recurrence import elman, gru, lstm
@@ -19,10 +18,12 @@ __all__ = [
     "RMSNorm",
     "attention",
     "conv",
+    "conv_form",
     "conv_transpose",
     "elman",
     "gelu",
     "gru",
+    "linear",
     "lstm",
     "sinusoidal",
     "timestep_embedding",

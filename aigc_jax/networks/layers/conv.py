@@ -22,7 +22,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from aigc_jax.networks.layers.dense import linear
+
 Form = Literal["native", "product", "slices"]
+DEPTHWISE = "depthwise_products"  # the scope of what is a convolution written as elementwise products
 WIDE = 32  # channels from which one product for each tap beats one product over all taps side by side
 Padding = str | int | Sequence[tuple[int, int]]
 DEPTHWISE = "depthwise_taps"  # the name scope of the products of the form slices: FLOPs are counted by it
@@ -61,6 +64,8 @@ def conv(
     taps, strides, dilation = kernel.shape[:-2], _each(strides, rank), _each(dilation, rank)
     reach = [(k - 1) * d + 1 for k, d in zip(taps, dilation)]
     pads = _pads(padding, x.shape[1:-1], reach, strides)
+    if any(n + lo + hi < r for n, (lo, hi), r in zip(x.shape[1:-1], pads, reach)):
+        raise ValueError(f"conv: a kernel that reaches over {reach} has no output on {x.shape[1:-1]} with padding {pads}")
     form = form or _choose(width, groups)
     if form == "native":
         return _native(x, kernel, strides, pads, groups, dilation)
@@ -189,21 +194,9 @@ def _product(slices: list[Array], kernel: Array, groups: int) -> Array:
         y = jnp.einsum("...gr,rgf->...gf", jnp.concatenate(cut, -1), weights)
         return y.reshape(*y.shape[:-2], -1)
     if width < WIDE:
-        return _matmul(jnp.concatenate(slices, -1), kernel.reshape(-1, kernel.shape[-1]))
+        return linear(jnp.concatenate(slices, -1), kernel.reshape(-1, kernel.shape[-1]))
     taps = kernel.reshape(len(slices), width, -1)
-    return sum((_matmul(s, w) for s, w in zip(slices[1:], taps[1:])), start=_matmul(slices[0], taps[0]))
-
-
-def _matmul(x: Array, w: Array) -> Array:
-    """x @ w for x [..., R], w [R, F], such that the gradient of w is computed as [F, R] where F is the smaller.
-
-    Products with few rows and many columns are up to twice as fast on a CPU as their transposes. The barrier keeps the
-    compiler from folding the transposition back into the product.
-    """
-    if w.shape[0] < w.shape[1]:
-        return x @ w
-    transposed = lax.optimization_barrier(w.T)
-    return lax.dot_general(x, transposed, (((x.ndim - 1,), (1,)), ((), ())))
+    return sum((linear(s, w) for s, w in zip(slices[1:], taps[1:])), start=linear(slices[0], taps[0]))
 
 
 def _taps(slices: list[Array], kernel: Array, groups: int) -> Array:

@@ -51,7 +51,9 @@ def test_every_step_of_ddim_keeps_the_marginals():
 
 
 # Errors of first order from x_1 = 1.3, continuous noise levels with beta from 0.1 to 20, steps uniform in log(alpha / sigma)
-@pytest.mark.parametrize("count, error", [(10, 0.1382), (20, 7.325e-2), (40, 3.772e-2), (80, 1.914e-2), (160, 9.643e-3)])
+@pytest.mark.parametrize(
+    "count, error", [(10, 0.1382), (20, 7.325e-2), (40, 3.772e-2), (80, 1.914e-2), (160, 9.643e-3)]
+)
 def test_ddim_converges_to_the_probability_flow_with_order_1(count, error):
     def log_alpha(t):
         return -0.25 * t**2 * 19.9 - 0.05 * t
@@ -81,7 +83,9 @@ def test_ddim_equals_that_of_diffusers_under_each_rule_of_clipping(clip):
     with np.load(GOLDEN) as golden:
         steps = samplers.ddim(s.respace(LINEAR, s.spaced(1000, 10)))
         start = jnp.asarray(golden["start"])
-        path = samplers.trajectory(steps, lambda x, t: jnp.sin(2 * x + t[:, None] / 300), start, jax.random.key(0), clip)
+        path = samplers.trajectory(
+            steps, lambda x, t: jnp.sin(2 * x + t[:, None] / 300), start, jax.random.key(0), clip
+        )
         np.testing.assert_allclose(path, golden[clip], rtol=1e-4, atol=1e-5)
         assert np.abs(golden["none"] - golden["x0"]).max() > 0.1 < np.abs(golden["x0"] - golden["x0_and_eps"]).max()
 
@@ -100,7 +104,7 @@ def test_noisy_ddim_equals_that_of_diffusers():
 def test_ancestral_noise_equals_that_of_diffusers(kind):
     sigma = samplers.ancestral(LINEAR, kind).sigma
     with np.load(GOLDEN) as golden:
-        np.testing.assert_allclose(sigma[::-1][1:] ** 2, golden[f"variance/{kind}"], rtol=1e-4)
+        np.testing.assert_allclose(sigma[::-1][1:] ** 2, golden[f"variance/{kind}"], rtol=1e-3)  # float32 there
     assert sigma[-1] == 0  # no noise in the last step
 
 
