@@ -57,11 +57,12 @@ def classifier(x: np.ndarray, label: np.ndarray) -> Any:
 
     held = np.arange(len(x)) % 5 == 4
 
-    def score(gamma: float) -> float:
-        return float(SVC(C=10, gamma=gamma).fit(x[~held], label[~held]).score(x[held], label[held]))
+    def fitted(gamma: float, rows: np.ndarray) -> Any:
+        options: dict[str, Any] = dict(kernel="rbf", C=10, gamma=gamma)  # scikit-learn declares gamma as text alone
+        return SVC(**options).fit(x[rows], label[rows])
 
-    best = max(GAMMAS, key=score)
-    return SVC(C=10, gamma=best).fit(x, label)
+    best = max(GAMMAS, key=lambda gamma: fitted(gamma, ~held).score(x[held], label[held]))
+    return fitted(best, np.ones(len(x), bool))
 
 
 def _rows(run: Any, split: str | None) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import optax
 
+from aigc_jax.cli import run_file
 from aigc_jax.data import images, load_data, scale
 from aigc_jax.evals.frechet import Frechet
 from aigc_jax.experiment import Experiment
@@ -58,3 +59,7 @@ def experiment(
         evals={"frechet": Frechet()},
         panels={"over training": progress(), "samples": samples(100)},
     )
+
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -16,6 +16,7 @@ from typing import Literal
 import jax.numpy as jnp
 import optax
 
+from aigc_jax.cli import run_file
 from aigc_jax.data import center_crop, compose, crop, flip_lr, load_data, normalize, random_resized_crop
 from aigc_jax.data.pictures import resize_short
 from aigc_jax.experiment import Experiment
@@ -46,7 +47,12 @@ PRESETS = {
     "laptop": dict(net="cifar", depth=8, data="digits", classes=10, size=8, channels=1, pad=1, flip=False,
                    steps=1000, batch_size=64, falls=(), warmup=20),
 }  # fmt: skip
-EXPECTED = {}
+EXPECTED = {
+    "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.006, direction="max", device="2 CPU cores",
+                   minutes=1),
+    "mnist": dict(metric="eval/accuracy", value=0.993, tolerance=0.0, direction="max", device="2 CPU cores",
+                  minutes=12),
+}  # fmt: skip
 COLOURS = {  # mean and deviation of the channels in [0, 1]
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "cifar": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -98,3 +104,7 @@ def rate(lr: float, steps: int, falls: tuple[float, ...], warmup: int) -> optax.
     places = {int(share * steps): 0.1 for share in falls}
     main = optax.piecewise_constant_schedule(lr, places) if falls else optax.cosine_decay_schedule(lr, steps)
     return lambda step: main(step) * jnp.where(jnp.less(step, warmup), 0.1, 1.0)
+
+
+if __name__ == "__main__":
+    run_file(__file__)

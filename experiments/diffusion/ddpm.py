@@ -8,6 +8,7 @@ from typing import Literal
 
 import optax
 
+from aigc_jax.cli import run_file
 from aigc_jax.data import compose, flip_lr, images, load_data, scale
 from aigc_jax.evals.agreement import Agreement
 from aigc_jax.experiment import Experiment
@@ -92,3 +93,7 @@ def experiment(
         evals=bound | ({"svm": Agreement()} if classes else {}),
         panels=strip | ({"classes": class_grid(classes)} if classes else {}),
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_file(__file__)

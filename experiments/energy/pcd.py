@@ -10,6 +10,7 @@ from typing import Literal
 import jax
 import optax
 
+from aigc_jax.cli import run_file
 from aigc_jax.data import binarize as binarized
 from aigc_jax.data import load_data, to_unit
 from aigc_jax.evals.likelihood import normalised, pixel_log_odds
@@ -70,3 +71,7 @@ def experiment(
         },
         panels={"chains": samples(100)},
     )
+
+
+if __name__ == "__main__":
+    run_file(__file__)

@@ -6,10 +6,14 @@
 
 The paper's text, WebText, was not published, nor were its learning rate and number of steps: those here are GPT-3's for
 the same sizes (arXiv:2005.14165, table 2.1 and appendix B). Linear maps decay, embeddings, norms and biases do not.
+
+To compare: on the same splits frequencies of characters alone give 3.25 nats a byte (4.68 bits) for Python's
+documentation and 3.35 for Shakespeare, those of pairs 2.35 (3.38 bits) and 2.48.
 """
 
 from __future__ import annotations
 
+from aigc_jax.cli import run_file
 from aigc_jax.data import load_text
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.language.gpt import RULES, adamw, language_model
@@ -24,12 +28,17 @@ PRESETS = {
     "774m": dict(width=1280, depth=36, heads=20, lr=2.5e-4),
     "1558m": dict(width=1600, depth=48, heads=25, lr=2e-4),
     "laptop": dict(data="pydoc", tokenizer="byte", vocab=256, context=128, width=128, depth=3, heads=4, dropout=0.0,
-                   steps=1200, batch_size=16, lr=2e-3, warmup=100, scan=False, remat=False, half=False, prompt=16),
-    "shakespeare": dict(data="files:tinyshakespeare", tokenizer="char", vocab=65, context=128, width=192, depth=4,
-                        heads=6, dropout=0.0, steps=3000, batch_size=12, lr=3e-3, warmup=100, scan=False, remat=False,
-                        half=False, prompt=16),
+                   steps=1200, batch_size=16, lr=2e-3, warmup=100, beta2=0.99, scan=False, remat=False, half=False, prompt=16),
+    "shakespeare": dict(data="files:tinyshakespeare", tokenizer="char", vocab=65, context=128, width=160, depth=4,
+                        heads=5, dropout=0.0, steps=4000, batch_size=8, lr=2e-3, warmup=100, beta2=0.99, scan=False,
+                        remat=False, half=False, prompt=16),
 }  # fmt: skip
-EXPECTED = {}
+EXPECTED = {
+    "laptop": dict(metric="eval/nats_per_token", value=1.75, tolerance=0.05, direction="min", device="2 CPU cores",
+                   minutes=3),
+    "shakespeare": dict(metric="eval/nats_per_token", value=1.75, tolerance=0.0, direction="min",
+                        device="2 CPU cores", minutes=15),
+}  # fmt: skip
 
 
 def experiment(
@@ -66,3 +75,7 @@ def experiment(
     )  # fmt: skip
     text = load_text(data, batch_size=batch_size, length=context, tokenizer=tokenizer, vocab=vocab)
     return Experiment(method, text, steps, seed, RULES)
+
+
+if __name__ == "__main__":
+    run_file(__file__)

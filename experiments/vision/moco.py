@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import optax
 
+from aigc_jax.cli import run_file
 from aigc_jax.data import (
     center_crop,
     color_jitter,
@@ -110,3 +111,7 @@ def plain_and_augmented(plain: Transform, augment: Transform) -> Transform:
         return {**batch, "view1": plain(image, rng)["image"], "view2": augment(image, rng)["image"]}
 
     return views
+
+
+if __name__ == "__main__":
+    run_file(__file__)

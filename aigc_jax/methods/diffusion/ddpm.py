@@ -67,7 +67,7 @@ def ddpm(
     def loss(params: Params, memory: Memory, batch: Batch, key: Array) -> tuple[Array, tuple[Memory, Metrics]]:
         key_noise, key_label, key_dropout = jax.random.split(key, 3)
         label = _label(net, batch)
-        if label is not None:
+        if label is not None and net.num_classes is not None:
             dropped = jax.random.bernoulli(key_label, drop_label, label.shape)
             label = jnp.where(dropped, net.num_classes, label)
         denoise = partial(_apply, net, params["denoiser"], label=label, train=True, rngs={"dropout": key_dropout})
@@ -139,5 +139,5 @@ def _label(net: UNet, batch: Batch) -> Array | None:
     return None if net.num_classes is None else jnp.asarray(batch["label"])
 
 
-def _apply(net: UNet, params: Params, x: Array, t: Array, label: Array | None = None, **options: Any) -> Array:
+def _apply(net: UNet, params: Params, x: Array, t: Array, label: Array | None = None, **options: Any) -> Any:
     return net.apply({"params": params}, x, t, label, **options)

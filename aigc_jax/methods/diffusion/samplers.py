@@ -12,7 +12,7 @@ float64 by NumPy; `sample` runs the table as one scan, so a sampler of any numbe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,13 +85,14 @@ def trajectory(steps: Steps, denoise: Denoise, x: Array, key: Array, clip: Clip 
     return jnp.concatenate([path, last[None]])
 
 
-def _rows(steps: Steps, x: Array) -> tuple[Array, Steps]:
-    columns = (jnp.asarray(column, x.dtype) for column in steps[1:])
-    return jnp.arange(len(steps.timestep)), Steps(jnp.asarray(steps.timestep), *columns)
+def _rows(steps: Steps, x: Array) -> tuple[Array, Any]:
+    """The number of each step, and its row in the dtype of x: the network's time stays an integer."""
+    rows = jax.tree.map(lambda column: jnp.asarray(column, x.dtype), steps)
+    return jnp.arange(len(steps.timestep)), rows._replace(timestep=jnp.asarray(steps.timestep))
 
 
-def _step(denoise: Denoise, key: Array, clip: Clip) -> Callable[[Array, tuple[Array, Steps]], Array]:
-    def step(x: Array, row: tuple[Array, Steps]) -> Array:
+def _step(denoise: Denoise, key: Array, clip: Clip) -> Callable[[Array, tuple[Array, Any]], Array]:
+    def step(x: Array, row: tuple[Array, Any]) -> Array:
         index, c = row
         eps = denoise(x, jnp.full(x.shape[0], c.timestep))
         x0 = (x - c.noise * eps) / c.signal

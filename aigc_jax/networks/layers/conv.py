@@ -26,7 +26,6 @@ from aigc_jax.networks.layers.dense import linear
 
 Form = Literal["native", "product", "slices"]
 DEPTHWISE = "depthwise_products"  # the scope of what is a convolution written as elementwise products
-WIDE = 32  # channels from which one product for each tap beats one product over all taps side by side
 Padding = str | int | Sequence[tuple[int, int]]
 DEPTHWISE = "depthwise_taps"  # the name scope of the products of the form slices: FLOPs are counted by it
 
@@ -65,7 +64,9 @@ def conv(
     reach = [(k - 1) * d + 1 for k, d in zip(taps, dilation)]
     pads = _pads(padding, x.shape[1:-1], reach, strides)
     if any(n + lo + hi < r for n, (lo, hi), r in zip(x.shape[1:-1], pads, reach)):
-        raise ValueError(f"conv: a kernel that reaches over {reach} has no output on {x.shape[1:-1]} with padding {pads}")
+        raise ValueError(
+            f"conv: a kernel that reaches over {reach} has no output on {x.shape[1:-1]} with padding {pads}"
+        )
     form = form or _choose(width, groups)
     if form == "native":
         return _native(x, kernel, strides, pads, groups, dilation)
@@ -193,10 +194,7 @@ def _product(slices: list[Array], kernel: Array, groups: int) -> Array:
         weights = kernel.reshape(len(slices) * width, groups, -1)  # [k C / G, G, F / G]
         y = jnp.einsum("...gr,rgf->...gf", jnp.concatenate(cut, -1), weights)
         return y.reshape(*y.shape[:-2], -1)
-    if width < WIDE:
-        return linear(jnp.concatenate(slices, -1), kernel.reshape(-1, kernel.shape[-1]))
-    taps = kernel.reshape(len(slices), width, -1)
-    return sum((linear(s, w) for s, w in zip(slices[1:], taps[1:])), start=linear(slices[0], taps[0]))
+    return linear(jnp.concatenate(slices, -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def _taps(slices: list[Array], kernel: Array, groups: int) -> Array:

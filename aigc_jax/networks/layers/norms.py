@@ -1,4 +1,6 @@
-"""Normalisations: batch (arXiv:1502.03167), group (arXiv:1803.08494), layer (arXiv:1607.06450), root mean square (arXiv:1910.07467).
+"""Normalisations by batch, group, layer and root mean square.
+
+arXiv:1502.03167, arXiv:1803.08494, arXiv:1607.06450, arXiv:1910.07467.
 
 All compute in float32 and return the dtype that came in, or `dtype`. Under `jit` the statistics of a batch are those of the
 global batch, however it is sharded.

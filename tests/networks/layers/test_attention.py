@@ -77,7 +77,12 @@ def test_a_causal_query_has_exactly_no_gradient_to_later_keys(form):
 def test_token_by_token_against_a_cache_is_the_causal_pass(form):
     q, k, v = inputs(T, T)
     whole = jax.jit(lambda: attention(q, k, v, causal=True, form=form))()
-    slots = ((0, 0), (0, 3), (0, 0), (0, 0))  # a cache is longer than what it holds; what lies in empty slots is garbage
+    slots = (
+        (0, 0),
+        (0, 3),
+        (0, 0),
+        (0, 0),
+    )  # a cache is longer than what it holds; what lies in empty slots is garbage
     keys, values = jnp.pad(k, slots, constant_values=1e6), jnp.pad(v, slots, constant_values=-1e6)
     step = jax.jit(lambda q, t: attention(q, keys, values, mask=jnp.arange(T + 3) <= t, form=form))
     for t in range(T):

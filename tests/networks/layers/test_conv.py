@@ -51,11 +51,10 @@ def both(form: str, **options):
 
 
 @pytest.mark.parametrize("taps", [1, 3, 4, 5, 7])
-@pytest.mark.parametrize("width", [3, 33])  # all taps in one product; one product for each tap
-def test_the_product_form_is_the_convolution(taps, width):
+def test_the_product_form_is_the_convolution(taps):
     settings = itertools.product((1, 2), PADDINGS)
-    cases = [((taps, taps, width, 5), *both("product", strides=s, padding=p)) for s, p in settings]
-    compare(normal(0, 2, 8, 9, width), cases)
+    cases = [((taps, taps, 3, 5), *both("product", strides=s, padding=p)) for s, p in settings]
+    compare(normal(0, 2, 8, 9, 3), cases)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (2, 3)])
@@ -65,8 +64,9 @@ def test_taps_that_see_only_padding_are_dropped_without_a_trace(size):
 
 
 def test_of_a_3x3_kernel_on_one_pixel_only_the_middle_tap_is_computed():
-    ops = jax.make_jaxpr(lambda x, k: conv(x, k, form="product"))(normal(0, 2, 1, 1, 40), normal(1, 3, 3, 40, 8))
-    assert str(ops).count("dot_general") == 1
+    jaxpr = jax.make_jaxpr(lambda x, k: conv(x, k, form="product"))(normal(0, 2, 1, 1, 40), normal(1, 3, 3, 40, 8))
+    (product,) = (eqn for eqn in jaxpr.eqns if eqn.primitive.name == "dot_general")
+    assert product.invars[0].aval.shape == (2, 40)
 
 
 @pytest.mark.parametrize("taps", [3, 4])
@@ -86,7 +86,9 @@ def test_the_slices_form_is_the_depthwise_convolution(taps):
 
 def test_dilation_and_other_numbers_of_axes():
     compare(normal(0, 2, 9, 8, 3), [((3, 2, 3, 4), *both("product", dilation=(2, 3), strides=s)) for s in (1, 2)])
-    compare(normal(0, 2, 20, 3), [((2, 3, 4), *both("product", dilation=4, padding=((4, 0),)))])  # causal, as in WaveNet
+    compare(
+        normal(0, 2, 20, 3), [((2, 3, 4), *both("product", dilation=4, padding=((4, 0),)))]
+    )  # causal, as in WaveNet
     compare(normal(0, 2, 4, 5, 3, 2), [((3, 2, 1, 2, 4), *both("product", strides=2))])
 
 
@@ -101,7 +103,9 @@ def test_transposed_convolution_is_that_of_lax(taps):
 
         return (taps, taps, 6, 4), ours, theirs
 
-    compare(normal(0, 2, 5, 4, 6), [case(*one) for one in itertools.product((1, 2, 3), PADDINGS, ("product", "native"))])
+    compare(
+        normal(0, 2, 5, 4, 6), [case(*one) for one in itertools.product((1, 2, 3), PADDINGS, ("product", "native"))]
+    )
 
 
 @pytest.mark.parametrize("module", ["conv", "grouped", "transposed"])

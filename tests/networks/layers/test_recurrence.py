@@ -110,7 +110,9 @@ def test_two_halves_in_turn_are_the_whole(name):
 
 @pytest.mark.parametrize("name", GATES)
 def test_only_the_recurrent_product_is_in_the_loop(name):
-    scan = next(e for e in jax.make_jaxpr(lambda x: run(name, x))(normal(0, B, T, D)).eqns if e.primitive.name == "scan")
+    scan = next(
+        e for e in jax.make_jaxpr(lambda x: run(name, x))(normal(0, B, T, D)).eqns if e.primitive.name == "scan"
+    )
     products = [e for e in scan.params["jaxpr"].jaxpr.eqns if e.primitive.name == "dot_general"]
     assert {e.invars[0].aval.shape for e in products} == {(B, H)}
 
