@@ -4,7 +4,12 @@
     aigc train moco --data files:DIR                              ImageNet as folders of images
 
 Two probes read the features at the end: a linear classifier and nearest neighbours. Published, ResNet-50 on ImageNet:
-67.7 % linear accuracy after 200 epochs, 71.1 % after 800 (table 1).
+67.7 % linear accuracy after 200 epochs, 71.1 % after 800 (table 1). On the digits with ten labels of each class, test
+accuracy in %, mean of ten draws of the labels, one seed of the training:
+
+                            pretrained   random network   pixels
+    linear classifier             95.1             80.7     90.7
+    5 nearest neighbours          93.2             73.0     94.1
 
 The digits are cropped and changed in contrast, but never mirrored: a mirrored 2 is no digit, and the features
 would have to forget on which side a stroke lies. They are not blurred either: 8 x 8 pixels are blurred already.
@@ -45,7 +50,10 @@ PRESETS = {
                    depths=(1, 1), widths=(32, 64), steps=600, lr=0.06, queue=1024, key_momentum=0.99, dim=64,
                    bn_groups=4, labels_per_class=10, neighbours=5),
 }  # fmt: skip
-EXPECTED = {}
+EXPECTED = {
+    "laptop": {"metric": "linear/accuracy", "value": 0.951, "tolerance": 0.015, "direction": "max",
+               "device": "2 CPU cores", "minutes": 4},
+}  # fmt: skip
 
 
 def experiment(

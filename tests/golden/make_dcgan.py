@@ -7,9 +7,9 @@ convolutions turned by half a turn, since torch defines them as the gradient of 
 Needs torch: `python tests/golden/make_dcgan.py` writes, `--check` recomputes and compares.
 """
 
-import sys
 from pathlib import Path
 
+import golden
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -84,16 +84,5 @@ def build() -> dict[str, np.ndarray]:
     return made
 
 
-def main(check: bool) -> None:
-    made = build()
-    if not check:
-        np.savez_compressed(PATH, **made)
-        return
-    with np.load(PATH) as stored:
-        assert set(stored) == set(made), set(stored) ^ set(made)
-        for name, value in made.items():
-            np.testing.assert_allclose(stored[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-
-
 if __name__ == "__main__":
-    main("--check" in sys.argv)
+    golden.main(PATH, build)

@@ -6,9 +6,9 @@ eps(x, t) = sin(2 x + t / 300): far from linear, and it takes x0_hat out of [-1,
 Needs torch and diffusers: `python tests/golden/make_ddim.py` writes, `--check` recomputes and compares.
 """
 
-import sys
 from pathlib import Path
 
+import golden
 import numpy as np
 import torch
 
@@ -50,16 +50,5 @@ def build() -> dict[str, np.ndarray]:
     return made
 
 
-def main(check: bool) -> None:
-    made = build()
-    if not check:
-        np.savez_compressed(PATH, **made)
-        return
-    with np.load(PATH) as stored:
-        assert set(stored) == set(made), set(stored) ^ set(made)
-        for name, value in made.items():
-            np.testing.assert_allclose(stored[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-
-
 if __name__ == "__main__":
-    main("--check" in sys.argv)
+    golden.main(PATH, build)

@@ -3,9 +3,9 @@
 Needs torch and transformers: `python tests/golden/make_gpt2.py` writes, `--check` recomputes and compares.
 """
 
-import sys
 from pathlib import Path
 
+import golden
 import numpy as np
 import torch
 
@@ -46,16 +46,5 @@ def build() -> dict[str, np.ndarray]:
     }
 
 
-def main(check: bool) -> None:
-    made = build()
-    if not check:
-        np.savez_compressed(PATH, **made)
-        return
-    with np.load(PATH) as stored:
-        assert set(stored) == set(made), set(stored) ^ set(made)
-        for name, value in made.items():
-            np.testing.assert_allclose(stored[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-
-
 if __name__ == "__main__":
-    main("--check" in sys.argv)
+    golden.main(PATH, build)

@@ -7,9 +7,9 @@ see nothing: the norms get the statistics of one real pass, moved a little, and 
 Needs torch and transformers: `python tests/golden/make_resnet.py` writes, `--check` recomputes and compares.
 """
 
-import sys
 from pathlib import Path
 
+import golden
 import numpy as np
 import torch
 
@@ -85,16 +85,5 @@ def outputs(model: torch.nn.Module, images: torch.Tensor) -> dict[str, np.ndarra
     }
 
 
-def main(check: bool) -> None:
-    made = build()
-    if not check:
-        np.savez_compressed(PATH, **made)
-        return
-    with np.load(PATH) as stored:
-        assert set(stored) == set(made), set(stored) ^ set(made)
-        for name, value in made.items():
-            np.testing.assert_allclose(stored[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
-
-
 if __name__ == "__main__":
-    main("--check" in sys.argv)
+    golden.main(PATH, build, rtol=1e-3, atol=1e-4)

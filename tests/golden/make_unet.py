@@ -9,9 +9,9 @@ Needs torch and diffusers: `python tests/golden/make_unet.py` writes, `--check` 
 """
 
 import re
-import sys
 from pathlib import Path
 
+import golden
 import numpy as np
 import torch
 
@@ -20,7 +20,7 @@ COMMON = dict(downsample_padding=0, freq_shift=1, flip_sin_to_cos=False, norm_ep
 CIFAR = dict(
     sample_size=32, in_channels=3, out_channels=3, block_out_channels=(128, 256, 256, 256), layers_per_block=2,
     down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-    up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=None, 
+    up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), attention_head_dim=None,
     norm_num_groups=32,
 )  # fmt: skip
 ODD = dict(
@@ -100,19 +100,5 @@ def build() -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in made.items()}
 
 
-def main(check: bool) -> None:
-    made = build()
-    if not check:
-        np.savez_compressed(PATH, **made)
-        return
-    with np.load(PATH) as stored:
-        assert set(stored) == set(made), set(stored) ^ set(made)
-        for name, value in made.items():
-            if value.dtype.kind == "f":
-                np.testing.assert_allclose(stored[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
-            else:
-                np.testing.assert_array_equal(stored[name], value, err_msg=name)
-
-
 if __name__ == "__main__":
-    main("--check" in sys.argv)
+    golden.main(PATH, build)

@@ -6,8 +6,10 @@ One function each, in several forms that agree to float accuracy in value and gr
     product  k * k shifted slices side by side and one matrix product; the form of a CPU
     slices   the sum of shifted slices times one tap each; depthwise convolutions on a CPU
 
-On a CPU a native convolution inside a loop (`scan`, `fori_loop`) runs 20 to 40 times slower than outside, and its weight
-gradient is slow everywhere; the other two are safe in loops.
+On a CPU the gradients of a native convolution inside a loop (`scan`, `fori_loop`) run 20 to 40 times slower than outside:
+XLA brings convolutions into the layout of its fast kernel in the outermost computation only. A kernel larger than its image
+is as slow anywhere. The other two forms are safe; where a step is known to stand in no loop and its images are large,
+`with conv_form("native")` may be faster.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import Array, lax
 
 from aigc_jax.networks.layers.dense import linear
 
 Form = Literal["native", "product", "slices"]
-DEPTHWISE = "depthwise_products"  # the scope of what is a convolution written as elementwise products
 Padding = str | int | Sequence[tuple[int, int]]
 DEPTHWISE = "depthwise_taps"  # the name scope of the products of the form slices: FLOPs are counted by it
 
@@ -122,7 +124,7 @@ class Conv(nn.Module):
             raise ValueError(f"{self.groups} groups do not divide {x.shape[-1]} channels")
         kernel = self.param("kernel", self.kernel_init, (*taps, x.shape[-1] // self.groups, self.features), jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = conv(x, kernel, self.strides, self.padding, self.groups, self.dilation, self.form)
         return y if bias is None else y + bias
 
@@ -145,7 +147,7 @@ class ConvTranspose(nn.Module):
         taps = _each(self.kernel, x.ndim - 2)
         kernel = self.param("kernel", self.kernel_init, (*taps, x.shape[-1], self.features), jnp.float32)
         bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = conv_transpose(x, kernel, self.strides, self.padding, self.form)
         return y if bias is None else y + bias
 
@@ -201,10 +203,12 @@ def _taps(slices: list[Array], kernel: Array, groups: int) -> Array:
     """Depthwise: channel c times its taps; with a multiplier m, outputs c m ... c m + m - 1 belong to channel c."""
     if kernel.shape[-2] != 1:
         raise ValueError(f"the form slices is for depthwise kernels [*k, 1, features], not {kernel.shape}")
-    weights = kernel.reshape(len(slices), groups, -1)  # [k, C, m]
+    multiplier = kernel.shape[-1] // groups
     with jax.named_scope(DEPTHWISE):
-        y = sum(s[..., None] * w for s, w in zip(slices, weights))
-    return y.reshape(*y.shape[:-2], -1)
+        y = jnp.zeros((), slices[0].dtype)
+        for one, weights in zip(slices, kernel.reshape(len(slices), -1)):  # [B, *space', C], [C m]
+            y = y + (one if multiplier == 1 else jnp.repeat(one, multiplier, -1)) * weights
+    return y
 
 
 def _phases(x: Array, kernel: Array, strides: Sequence[int], pads: Sequence[tuple[int, int]], form: Form) -> Array:
