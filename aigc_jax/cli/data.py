@@ -14,6 +14,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="make a data set ready: check a benchmark's files, or prepare it for TFDS")
     build.add_argument("name", metavar="NAME", help="a benchmark, an embedded set, or a TFDS name")
     build.add_argument("--from", type=Path, dest="source", metavar="DIR", help="the folder with the benchmark's files")
+    build.add_argument(
+        "--to", type=Path, dest="target", metavar="DIR", help="where dataset.json goes; beside the files without it"
+    )
     show = actions.add_parser("show", help="splits, their sizes and columns")
     show.add_argument("name", metavar="NAME", help="a source: digits, patches, pydoc, toy:NAME, files:DIR, tfds:NAME")
     show.add_argument("--json", action="store_true", help="one JSON document")
@@ -23,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from aigc_jax.data import build, show
 
     if arguments.action == "build":
-        print(build(arguments.name, arguments.source))
+        print(build(arguments.name, arguments.source, arguments.target))
         return
     with only_json(arguments.json):
         found = show(arguments.name)

@@ -1,6 +1,9 @@
 """DCGAN with the non-saturating loss: two networks, two optimizers, samples over training as a strip.
 
 aigc train gan --preset laptop --workdir runs/gan
+
+`laptop` draws 8 x 8 digits. Its `frechet/distance` is between pixels of 1,437 samples and of the 360 test digits: 0.13 after
+6,000 steps, where the 1,437 training digits themselves have 0.095 (`frechet/floor`).
 """
 
 from typing import Literal
@@ -20,12 +23,13 @@ PAPER = "Radford, Metz and Chintala 2016, Unsupervised representation learning w
 PRESETS = {
     "paper": {},
     "laptop": dict(
-        data="digits", size=8, channels=1, width=32, levels=2, latents=32, steps=4_000, batch_size=64, lr=5e-4, l2=0.0,
+        data="digits", size=8, channels=1, width=32, levels=2, latents=32, steps=6_000, batch_size=64, lr=5e-4,
+        lr_end=0.0, l2=0.0,
     ),
 }  # fmt: skip
 EXPECTED = {
     "laptop": dict(
-        metric="frechet/distance", value=1.0, tolerance=0.2, direction="min", device="2 CPU cores", minutes=3,
+        metric="frechet/distance", value=0.15, tolerance=0.05, direction="min", device="2 CPU cores", minutes=3,
     ),
 }  # fmt: skip
 
@@ -42,6 +46,7 @@ def experiment(
     steps: int = 34_180,  # released code: 25 epochs of 350,000 faces, a batch for D and a batch for G in turn
     batch_size: int = 128,  # section 4
     lr: float = 2e-4,  # section 4
+    lr_end: float = 1.0,  # share of lr at the last step, along a cosine
     b1: float = 0.5,  # section 4
     l2: float = 1e-5,  # released code
     momentum: float = 0.9,  # of the running batch statistics; the released code has none
@@ -49,7 +54,7 @@ def experiment(
 ) -> Experiment:
     generator = Generator(size, channels, width, levels, momentum)
     discriminator = Discriminator(width, levels, momentum)
-    tx = optax.chain(optax.add_decayed_weights(l2), optax.adam(lr, b1=b1))
+    tx = optax.chain(optax.add_decayed_weights(l2), optax.adam(optax.cosine_decay_schedule(lr, steps, lr_end), b1=b1))
     spec, to_model = {"image": ((size, size, channels), "float32")}, scale(-1, 1)
     return Experiment(
         method=gan(generator, discriminator, tx, tx, loss=loss, latents=latents),

@@ -13,7 +13,7 @@ from aigc_jax.data import compose, flip_lr, images, load_data, scale
 from aigc_jax.evals.agreement import Agreement
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.diffusion import schedule as schedules
-from aigc_jax.methods.diffusion.ddpm import bound_evaluator, ddpm
+from aigc_jax.methods.diffusion.ddpm import FullBound, ddpm
 from aigc_jax.methods.diffusion.panels import class_grid, denoising_strip
 from aigc_jax.methods.diffusion.samplers import ancestral, ddim
 from aigc_jax.networks.unet import UNet
@@ -28,8 +28,8 @@ PRESETS = {
     ),
     "laptop": dict(
         data="digits", size=8, channels=1, classes=10, flip=False, width=16, multipliers=(1, 2), blocks=1, attention=(),
-        groups=8, dropout=0.0, steps=2_000, batch_size=64, lr=2e-3, warm_up=50, lr_end=0.05, ema=0.995,
-        variance="fixed_small", sampler="ddim", sample_steps=50, guidance=3.0, bound_images=60,
+        groups=8, dropout=0.0, steps=1_500, batch_size=64, lr=2e-3, warm_up=50, lr_end=0.05, ema=0.995,
+        variance="fixed_small", sampler="ddim", sample_steps=50, guidance=1.5, clip="x0_and_eps", bound_images=40,
     ),
 }  # fmt: skip
 EXPECTED = {
@@ -68,6 +68,7 @@ def experiment(
     sample_steps: int = 1000,
     eta: float = 0.0,  # noise of ddim: 0 none, 1 as ancestral
     guidance: float = 1.0,  # 1 is the conditional model
+    clip: Literal["none", "x0", "x0_and_eps"] = "x0",  # released code; ddim wants x0_and_eps: see samplers.sample
     bound_images: int | None = None,  # of the evaluation split, for the full bound; None is all
     seed: int = 0,
 ) -> Experiment:
@@ -79,11 +80,12 @@ def experiment(
                dropout=dropout, num_classes=classes)  # fmt: skip
     rise, decay = optax.linear_schedule(0.0, lr, max(warm_up, 1)), optax.cosine_decay_schedule(1.0, steps, lr_end)
     tx = optax.chain(optax.clip_by_global_norm(clip_norm), optax.adam(lambda count: rise(count) * decay(count)))
-    method = ddpm(net, tx, chain, ema=ema, drop_label=drop_label, variance=variance, steps=way_back, guidance=guidance)
+    method = ddpm(net, tx, chain, ema=ema, drop_label=drop_label, variance=variance, steps=way_back, guidance=guidance,
+                  clip=clip)  # fmt: skip
     to_model = scale(-1, 1)
     spec = {"image": ((size, size, channels), "float32")} | ({"label": ((), "int32", classes)} if classes else {})
-    bound = {"bound": bound_evaluator(net, chain, variance, bound_images)}
-    strip = {"denoising": denoising_strip(net, way_back, guidance)}
+    bound = {"bound": FullBound(net, chain, variance, bound_images)}
+    strip = {"denoising": denoising_strip(net, way_back, guidance, clip)}
     return Experiment(
         method=method,
         data=load_data(data, batch_size=batch_size, spec=spec, train=compose(flip_lr, to_model) if flip else to_model,

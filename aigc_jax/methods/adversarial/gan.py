@@ -68,10 +68,9 @@ def gan(
     generator:     (z [B, latents], train) -> images, with batch statistics.
     discriminator: (images, train) -> {"logits" [B], "features": list of [B, h, w, c]}, with batch statistics.
 
-    Memory: "generator_stats", and "discriminator_stats" of "real" and "fake" batches. `evaluate` gives the logit of D
-            on each
-    example and on a sample beside it, and whether D is right about them; `encode` the features of D, max-pooled to at
-    most 4 x 4 at every level, as section 5.1 of DCGAN classifies them.
+    Memory: "generator_stats", and "discriminator_stats" of "real" and "fake" batches. `evaluate` gives the logit of D on
+    each example and on a sample beside it, and whether D is right about them; `encode` the features of D, max-pooled to
+    at most 4 x 4 at every level, as section 5.1 of DCGAN classifies them.
     """
     generator_loss = GENERATOR_LOSSES[loss]
 

@@ -15,12 +15,13 @@ arXiv:2207.12598).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -106,33 +107,43 @@ def predictor(net: UNet, params: Params, label: Array | None = None, guidance: f
     return guided(partial(_apply, net, params), label, net.num_classes, guidance)
 
 
-def bound_evaluator(
-    net: UNet, schedule: Schedule, variance: Variance = "fixed_large", images: int | None = None
-) -> Callable[[Any], dict[str, float]]:
-    """For `Experiment.evals`: the mean of every term of the full bound, in bits per dimension.
+@dataclasses.dataclass(frozen=True)
+class FullBound:
+    """An evaluator: run -> the mean of every term of the full bound, {"prior", "denoising", "decoder", "bits_per_dim"}.
 
-    images: how many of the evaluation split, from its start; None is all of them. The cost is one call of the network
-            for each of them and each t.
+    images: how many of the evaluation split, from its start; None is all of them. The cost is one call of the network for
+            each of them and each t.
     """
 
-    @jax.jit
-    def terms(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
-        denoise = predictor(net, state.memory["ema"], _label(net, batch))
-        return full_bound(schedule, denoise, jnp.asarray(batch["image"]), key, variance)
+    net: UNet
+    schedule: Schedule
+    variance: Variance = "fixed_large"
+    images: int | None = None
 
-    def evaluate(run: Any) -> dict[str, float]:
+    @property
+    def protocol(self) -> str:
+        of = "all of the evaluation split" if self.images is None else f"the first {self.images} evaluation examples"
+        return f"variational bound in bits per dimension, one draw at each of {self.schedule.steps} t, over {of}"
+
+    def __call__(self, run: Any) -> dict[str, float]:
+        print(f"bound: {self.protocol}")
+
+        @jax.jit
+        def terms(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
+            denoise = predictor(self.net, state.memory["ema"], _label(self.net, batch))
+            return full_bound(self.schedule, denoise, jnp.asarray(batch["image"]), key, self.variance)
+
         sums, count = {}, 0.0
         for index, batch in enumerate(run.data.evaluate()):
-            if images is not None and count >= images:
+            room = None if self.images is None else int(self.images - count)
+            if room == 0:
                 break
-            room = None if images is None else int(images - count)
             batch = {name: value[:room] for name, value in batch.items()}
             values = terms(run.state, batch, jax.random.fold_in(run.key, index))
-            sums = {name: sums.get(name, 0.0) + float(jnp.sum(value * batch["mask"])) for name, value in values.items()}
-            count += float(batch["mask"].sum())
+            kept = np.asarray(batch["mask"]) > 0
+            sums = {name: sums.get(name, 0.0) + float(np.sum(np.asarray(value)[kept])) for name, value in values.items()}
+            count += int(kept.sum())
         return {name: value / count for name, value in sums.items()}
-
-    return evaluate
 
 
 def _label(net: UNet, batch: Batch) -> Array | None:

@@ -9,7 +9,7 @@ import pytest
 
 from aigc_jax.methods.diffusion import panels
 from aigc_jax.methods.diffusion import schedule as s
-from aigc_jax.methods.diffusion.ddpm import bound_evaluator, ddpm, predictor, simple_loss
+from aigc_jax.methods.diffusion.ddpm import FullBound, ddpm, predictor, simple_loss
 from aigc_jax.methods.diffusion.samplers import ddim
 
 SHORT = s.linear(50, 1e-3, 0.2)
@@ -176,7 +176,7 @@ def a_run(m, state):
 def test_the_full_bound_is_averaged_over_examples_and_not_over_padding(images):
     m = method()
     run = a_run(m, m.init(jax.random.key(0), batch()))
-    bound = bound_evaluator(Toy(), SHORT, images=images)(run)
+    bound = FullBound(Toy(), SHORT, images=images)(run)
     assert set(bound) == {"prior", "denoising", "decoder", "bits_per_dim"}
     np.testing.assert_allclose(bound["prior"] + bound["denoising"] + bound["decoder"], bound["bits_per_dim"], rtol=1e-5)
     rows = [row for part in run.data.evaluate() for row, kept in zip(part["image"], part["mask"]) if kept][
