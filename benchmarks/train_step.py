@@ -52,10 +52,12 @@ def main() -> None:
     if arguments.side:
         serve(arguments.side, arguments.cases[0], arguments.cores)
         return
-    rows = [compare(case, arguments) for case in arguments.cases]
-    table(rows)
+    rows: list[dict[str, Any]] = []
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({**protocol(arguments), "cases": rows}, indent=2) + "\n")
+    for case in arguments.cases:  # written after each, so that what was measured is not lost with what fails later
+        rows.append(compare(case, arguments))
+        arguments.out.write_text(json.dumps({**protocol(arguments), "cases": rows}, indent=2) + "\n")
+    table(rows)
 
 
 def compare(case: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 aigc train ddpm --preset laptop --workdir runs/ddpm
 aigc sample runs/ddpm --n 100 --guidance 1 --sampler ancestral
+
+`laptop` draws 8 x 8 digits, 50 of each class. `svm/agreement` is the share of them that a classifier of real digits assigns
+the class asked for: 0.99, where its accuracy on real test digits (`svm/real_accuracy`) is 0.98.
 """
 
 from typing import Literal
@@ -34,7 +37,7 @@ PRESETS = {
 }  # fmt: skip
 EXPECTED = {
     "laptop": dict(
-        metric="svm/agreement", value=0.98, tolerance=0.02, direction="max", device="2 CPU cores", minutes=3,
+        metric="svm/agreement", value=0.985, tolerance=0.015, direction="max", device="2 CPU cores", minutes=3,
     ),
 }  # fmt: skip
 

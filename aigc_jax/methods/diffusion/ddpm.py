@@ -141,7 +141,9 @@ class FullBound:
             batch = {name: value[:room] for name, value in batch.items()}
             values = terms(run.state, batch, jax.random.fold_in(run.key, index))
             kept = np.asarray(batch["mask"]) > 0
-            sums = {name: sums.get(name, 0.0) + float(np.sum(np.asarray(value)[kept])) for name, value in values.items()}
+            sums = {
+                name: sums.get(name, 0.0) + float(np.sum(np.asarray(value)[kept])) for name, value in values.items()
+            }
             count += int(kept.sum())
         return {name: value / count for name, value in sums.items()}
 

@@ -20,7 +20,10 @@ Panel = Callable[[Any], np.ndarray]
 def denoising_strip(
     net: UNet, steps: Steps, guidance: float = 1.0, clip: Clip = "x0", examples: int = 6, moments: int = 11
 ) -> Panel:
-    """One example a row: x_t at `moments` evenly spaced steps of the sampler, from noise on the left to the sample."""
+    """One example a row: x_t at `moments` steps of the sampler, from noise on the left to the sample.
+
+    They are closer to each other towards the end (squares of equal distances): for most of the way x_t is noise to the eye.
+    """
 
     @jax.jit
     def path(state: TrainState, batch: Batch, key: Array) -> Array:
@@ -31,7 +34,8 @@ def denoising_strip(
 
     def panel(run: Any) -> np.ndarray:
         x = np.asarray(path(run.state, run.condition(examples), run.key))
-        chosen = x[np.linspace(0, len(x) - 1, moments).round().astype(int)]  # [moments, B, H, W, C]
+        last = len(x) - 1
+        chosen = x[last - (np.linspace(last**0.5, 0, moments) ** 2).round().astype(int)]  # [moments, B, H, W, C]
         return tiles(np.stack([run.data.decode(each) for each in chosen], axis=1))
 
     return panel
