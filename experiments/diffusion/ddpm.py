@@ -32,7 +32,7 @@ PRESETS = {
     "laptop": dict(
         data="digits", size=8, channels=1, classes=10, flip=False, width=16, multipliers=(1, 2), blocks=1, attention=(),
         groups=8, dropout=0.0, steps=1_500, batch_size=64, lr=2e-3, warm_up=50, lr_end=0.05, ema=0.995,
-        variance="fixed_small", sampler="ddim", sample_steps=50, guidance=1.5, clip="x0_and_eps", bound_images=40,
+        variance="fixed_small", sampler="ddim", sample_steps=25, guidance=1.5, clip="x0_and_eps", bound_images=20,
     ),
 }  # fmt: skip
 EXPECTED = {
