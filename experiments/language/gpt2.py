@@ -8,7 +8,7 @@ The paper's text, WebText, was not published, nor were its learning rate and num
 the same sizes (arXiv:2005.14165, table 2.1 and appendix B). Linear maps decay, embeddings, norms and biases do not.
 
 To compare: on the same splits frequencies of characters alone give 3.25 nats a byte (4.68 bits) for Python's
-documentation and 3.35 for Shakespeare, those of pairs 2.35 (3.38 bits) and 2.48.
+documentation and 3.35 for Shakespeare, those of pairs 2.35 (3.38 bits) and 2.48; the laptop run reaches 1.34 (1.94 bits).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PRESETS = {
                         remat=False, half=False, prompt=16),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/nats_per_token", value=1.75, tolerance=0.05, direction="min", device="2 CPU cores",
+    "laptop": dict(metric="eval/nats_per_token", value=1.345, tolerance=0.02, direction="min", device="2 CPU cores",
                    minutes=3),
     "shakespeare": dict(metric="eval/nats_per_token", value=1.75, tolerance=0.0, direction="min",
                         device="2 CPU cores", minutes=15),
