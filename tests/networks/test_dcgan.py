@@ -8,7 +8,7 @@ import pytest
 
 from aigc_jax.networks.dcgan import Discriminator, Generator
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "dcgan.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "gan_dcgan.npz"
 SMALL = dict(width=6, levels=3)
 
 

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from aigc_jax.networks.unet import SIZES, UNet, nearest
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "unet.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "ddpm_unet.npz"
 TINY = dict(width=8, multipliers=(1,), blocks=1, attention=(4,), groups=4, dropout=0.0)  # one level: quick to compile
 X = np.random.RandomState(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
 T = np.array([3, 700])
@@ -43,7 +43,7 @@ def test_the_defaults_are_the_network_of_cifar():
 
 
 def fill(net, paths, x):
-    """The number that tests/golden/make_unet.py put into every tensor; layouts there are (out, in, height, width)."""
+    """The number that tests/golden/make_ddpm_unet.py put into every tensor; layouts there are (out, in, height, width)."""
     tree = {"/".join(path): leaf.shape for path, leaf in flatten_dict(shapes(net, x)).items()}
     assert sorted(paths) == sorted(tree)
     filled = {}

@@ -8,7 +8,7 @@ import pytest
 from aigc_jax.methods.diffusion import samplers
 from aigc_jax.methods.diffusion import schedule as s
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "ddim.npz"
+GOLDEN = Path(__file__).parents[2] / "golden" / "ddpm_ddim.npz"
 LINEAR = s.linear()
 MEAN, STD = 0.3, 0.5  # of Gaussian data, for which the best network is known
 

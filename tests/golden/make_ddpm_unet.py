@@ -1,11 +1,11 @@
-"""Makes unet.npz: outputs of diffusers' UNet2DModel, in float64, with a known number in every tensor.
+"""Makes ddpm_unet.npz: outputs of diffusers' UNet2DModel, in float64, with a known number in every tensor.
 
 Tensor i, in the order of its sorted names, is RandomState(i).standard_normal(its shape), over sqrt of the product of
 all but the first axis for rank 2 and more, over 10 for rank 1, plus 1 for scales of norms. So the file holds no
 weights, only our name of each tensor in that order. "odd" is a small configuration with classes and two heads; "cifar"
 the model of the paper, whose values are known from a second, independent implementation as well.
 
-Needs torch and diffusers: `python tests/golden/make_unet.py` writes, `--check` recomputes and compares.
+Needs torch and diffusers: `python tests/golden/make_ddpm_unet.py` writes, `--check` recomputes and compares.
 """
 
 import re
@@ -15,7 +15,7 @@ import golden
 import numpy as np
 import torch
 
-PATH = Path(__file__).with_name("unet.npz")
+PATH = Path(__file__).with_name("ddpm_unet.npz")
 COMMON = dict(downsample_padding=0, freq_shift=1, flip_sin_to_cos=False, norm_eps=1e-6, act_fn="silu")
 CIFAR = dict(
     sample_size=32, in_channels=3, out_channels=3, block_out_channels=(128, 256, 256, 256), layers_per_block=2,

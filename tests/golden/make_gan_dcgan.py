@@ -1,10 +1,10 @@
-"""Makes dcgan.npz: outputs of a small DCGAN written in torch, with random weights, gains, biases and statistics.
+"""Makes gan_dcgan.npz: outputs of a small DCGAN written in torch, with random weights, gains, biases and statistics.
 
 The model of the released code at another size: 5 x 5 kernels with stride 2, no biases, leaky slope 0.2, and a batch norm of
 every output of the generator's linear layer. Weights are stored in our layout: kernels [h, w, in, out], of transposed
 convolutions turned by half a turn, since torch defines them as the gradient of a convolution.
 
-Needs torch: `python tests/golden/make_dcgan.py` writes, `--check` recomputes and compares.
+Needs torch: `python tests/golden/make_gan_dcgan.py` writes, `--check` recomputes and compares.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-PATH = Path(__file__).with_name("dcgan.npz")
+PATH = Path(__file__).with_name("gan_dcgan.npz")
 WIDTH, LEVELS, SIZE, CHANNELS, LATENTS, BATCH = 6, 3, 16, 2, 7, 4
 EPS, MOMENTUM = 1e-5, 0.1  # momentum as torch has it: the weight of the new
 

@@ -1,9 +1,9 @@
-"""Makes ddim.npz: trajectories and variances of diffusers' DDIM and DDPM schedulers, with a known function for the
+"""Makes ddpm_ddim.npz: trajectories and variances of diffusers' DDIM and DDPM schedulers, with a known function for the
 network.
 
 eps(x, t) = sin(2 x + t / 300): far from linear, and it takes x0_hat out of [-1, 1], so that clipping shows.
 
-Needs torch and diffusers: `python tests/golden/make_ddim.py` writes, `--check` recomputes and compares.
+Needs torch and diffusers: `python tests/golden/make_ddpm_ddim.py` writes, `--check` recomputes and compares.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import golden
 import numpy as np
 import torch
 
-PATH = Path(__file__).with_name("ddim.npz")
+PATH = Path(__file__).with_name("ddpm_ddim.npz")
 COUNT = 10
 
 
