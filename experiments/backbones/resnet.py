@@ -50,8 +50,6 @@ PRESETS = {
 EXPECTED = {
     "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.006, direction="max", device="2 CPU cores",
                    minutes=1),
-    "mnist": dict(metric="eval/accuracy", value=0.993, tolerance=0.0, direction="max", device="2 CPU cores",
-                  minutes=12),
 }  # fmt: skip
 COLOURS = {  # mean and deviation of the channels in [0, 1]
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
