@@ -48,6 +48,8 @@ PRESETS = {
                    steps=1000, batch_size=64, falls=(), warmup=20),
 }  # fmt: skip
 EXPECTED = {
+    "mnist": dict(metric="eval/accuracy", value=0.993, tolerance=0.001, direction="max", device="2 CPU cores",
+                  minutes=20),
     "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.006, direction="max", device="2 CPU cores",
                    minutes=1),
 }  # fmt: skip

@@ -35,6 +35,7 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
+    "mnist": dict(metric="iwae/nats", value=90.1, tolerance=0.5, direction="min", device="2 CPU cores", minutes=15),
     "laptop": dict(metric="iwae/nats", value=22.7, tolerance=0.2, direction="min", device="2 CPU cores", minutes=2),
 }
 
