@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, max_pool
 
 SIZES = {
     "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
@@ -129,8 +129,7 @@ class ResNet(nn.Module):
         x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
         if not large:
             return x
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)  # what pads must never win
-        return nn.max_pool(x, (3, 3), strides=(2, 2))
+        return max_pool(x, window=3, stride=2, padding=1)
 
 
 _he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from aigc_jax.networks.layers.conv import DEPTHWISE
+from aigc_jax.networks.layers import conv_form
 
 
 def count_flops(fn: Callable, *args: Any) -> int:
@@ -24,9 +24,11 @@ def count_flops(fn: Callable, *args: Any) -> int:
 
     A `scan`, or a `fori_loop` of known length, counts length times its body; a `cond` as its dearest branch; a `while` whose
     length only the run knows as one pass; a `shard_map` as all its shards. Zeros that pad an input count, as they do in
-    published numbers; zeros spread between its elements (transposed convolution, gradients of strides) do not.
+    published numbers; zeros spread between its elements (transposed convolution, gradients of strides) do not. A convolution
+    counts by its definition, in whatever form it will run.
     """
-    return _of(jax.make_jaxpr(fn)(*args).jaxpr)
+    with conv_form("native"):
+        return _of(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
 def _of(jaxpr: core.Jaxpr) -> int:
@@ -40,8 +42,6 @@ def _equation(eqn: Any) -> int:
         return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(eqn.invars[0].aval.shape[i] for i in contracted)
     if name == "conv_general_dilated":
         return _convolution(eqn)
-    if name == "mul" and DEPTHWISE in str(eqn.source_info.name_stack):
-        return 2 * math.prod(eqn.outvars[0].aval.shape)
     inner = [_of(jaxpr) for jaxpr in _jaxprs(eqn.params)]
     if name == "cond":
         return max(inner)

@@ -101,7 +101,7 @@ def test_gradients_of_a_native_convolution_count_no_zeros_between_elements():
         assert count_flops(jax.grad(loss, argnums=argument), shape(2, 8, 8, 32), shape(3, 3, 32, 16)) == 2 * 2 * macs
 
 
-@pytest.mark.parametrize("form", ["native", "slices"])
+@pytest.mark.parametrize("form", ["native", None])
 def test_a_depthwise_convolution_is_nine_multiply_adds_an_output(form):
     def run(x, kernel):
         return conv(x, kernel, groups=32, form=form)

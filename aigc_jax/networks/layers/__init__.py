@@ -5,6 +5,7 @@ from aigc_jax.networks.layers.attention import attention
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
 from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from aigc_jax.networks.layers.pooling import max_pool
 from aigc_jax.networks.layers.positions import sinusoidal, timestep_embedding
 from aigc_jax.networks.layers.recurrence import elman, gru, lstm
 
@@ -25,6 +26,7 @@ __all__ = [
     "gru",
     "linear",
     "lstm",
+    "max_pool",
     "sinusoidal",
     "timestep_embedding",
 ]

@@ -66,11 +66,15 @@ class GroupNorm(nn.Module):
         if width % self.groups:
             raise ValueError(f"{self.groups} groups do not divide {width} channels")
         scale, bias = _affine(self, width)
-        wide = x.astype(jnp.float32).reshape(x.shape[0], -1, self.groups, width // self.groups)  # [B, S, G, C / G]
-        mean = jnp.mean(wide, (1, 3), keepdims=True)
-        var = jnp.mean(jnp.square(wide - mean), (1, 3), keepdims=True)
-        y = ((wide - mean) * jax.lax.rsqrt(var + self.eps)).reshape(x.shape)
-        return (y * scale + bias).astype(self.dtype or x.dtype)
+        wide = x.astype(jnp.float32).reshape(x.shape[0], -1, width)  # [B, S, C]
+
+        def group_mean(x: Array) -> Array:  # [B, S, C] -> [B, 1, C]; over S first: sums of whole rows, which are fast
+            means = jnp.mean(jnp.mean(x, 1).reshape(-1, self.groups, width // self.groups), -1)
+            return jnp.repeat(means, width // self.groups, -1)[:, None]
+
+        centred = wide - group_mean(wide)
+        y = centred * (jax.lax.rsqrt(group_mean(jnp.square(centred)) + self.eps) * scale) + bias
+        return y.reshape(x.shape).astype(self.dtype or x.dtype)
 
 
 class LayerNorm(nn.Module):

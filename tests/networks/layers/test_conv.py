@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from aigc_jax.networks.layers import Conv, ConvTranspose, conv, conv_form, conv_transpose
+from aigc_jax.networks.layers import Conv, ConvTranspose, conv, conv_form, conv_forms, conv_transpose
 
 PADDINGS = ("SAME", "VALID", ((2, 1), (0, 3)))
 
@@ -84,6 +84,41 @@ def test_the_slices_form_is_the_depthwise_convolution(taps):
     compare(normal(0, 2, 8, 7, 6), cases)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (5, 8), (7, 9), (2, 1)])
+def test_the_winograd_form_is_the_convolution(size):
+    paddings = ["SAME", ((2, 1), (0, 3)), ((1, 3), (2, 2))] + ["VALID"] * (min(size) > 2)
+    compare(normal(0, 2, *size, 5), [((3, 3, 5, 7), *both("winograd", padding=p)) for p in paddings])
+
+
+def test_winograd_takes_any_number_of_axes():
+    compare(normal(0, 2, 9, 5), [((3, 5, 4), *both("winograd"))])
+    compare(normal(0, 2, 5, 4, 6, 3), [((3, 3, 3, 3, 4), *both("winograd"))])
+
+
+@pytest.mark.parametrize("form", ["winograd", "product"])
+def test_what_would_leave_the_cache_is_computed_in_parts(form, monkeypatch):
+    monkeypatch.setattr(conv_forms, "CACHE", 2 * 9 * 8 * 45 * 4)  # two of the six images, as slices
+    x, case = normal(0, 6, 9, 8, 5), ((3, 3, 5, 7), *both(form))
+    compare(x, [case])
+    scans = [eqn for eqn in jax.make_jaxpr(case[1])(x, normal(1, 3, 3, 5, 7)).eqns if eqn.primitive.name == "scan"]
+    assert [eqn.params["length"] for eqn in scans] == [6 if form == "winograd" else 3]
+
+
+def test_winograd_is_chosen_for_large_images_of_many_channels_in_float32():
+    def products(x, kernel, strides=1):
+        return str(jax.make_jaxpr(lambda x, k: conv(x, k, strides))(x, kernel))
+
+    x, kernel = normal(0, 2, 4, 4, 32), normal(1, 3, 3, 32, 32)
+    assert "[16,8,32]" in products(x, kernel), "16 products over a quarter of the 2 x 4 x 4 positions"
+    for other in (
+        products(x[..., :8], kernel[..., :8, :]),
+        products(x, kernel, strides=2),
+        products(x[:, :2], kernel),
+        products(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)),
+    ):
+        assert "[16,8,32]" not in other and "dot_general" in other
+
+
 def test_dilation_and_other_numbers_of_axes():
     compare(normal(0, 2, 9, 8, 3), [((3, 2, 3, 4), *both("product", dilation=(2, 3), strides=s)) for s in (1, 2)])
     compare(
@@ -134,7 +169,8 @@ class Net(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = nn.relu(Conv(8, form=self.form)(x))
+        x = nn.relu(Conv(32, form=self.form)(x))
+        x = nn.relu(Conv(32, form=self.form)(x))
         x = nn.relu(Conv(8, strides=2, form=self.form)(x))
         x = x if self.form else nn.relu(Conv(8, groups=8)(x))
         return jnp.sum(ConvTranspose(3, 4, 2, form=self.form)(x) ** 2)
@@ -197,6 +233,8 @@ def test_a_linear_map_can_be_differentiated_forward_and_batched():
         ((1, 4, 4, 3), (3, 3, 3, 8), {"padding": ((1, 1),)}, "1 pairs for 2 spatial axes"),
         ((1, 4, 4, 4), (3, 3, 2, 8), {"groups": 2, "form": "slices"}, "depthwise"),
         ((1, 2, 2, 3), (3, 3, 3, 8), {"padding": "VALID"}, "no output"),
+        ((1, 4, 4, 3), (3, 3, 3, 8), {"strides": 2, "form": "winograd"}, "stride, dilation and groups of 1"),
+        ((1, 4, 4, 3), (5, 5, 3, 8), {"form": "winograd"}, "3 taps an axis, not .5, 5"),
     ],
 )
 def test_what_does_not_fit_is_an_error_with_the_numbers(x, kernel, options, words):
