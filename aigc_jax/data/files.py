@@ -18,13 +18,10 @@
     pictures, names pictures of a zip, and their names; `members`: a pattern, if not all
     cifar           binary records; `labels`: label bytes a record; `take`: which byte, or "image"
 
-and what is done to it, in this order: `bits` unpacks rows to that many bits; `times` multiplies; `pattern` takes its
-                                       first
-group out of a text, and `classes` the place of that among them; `dtype` converts; `shape` is that of one example.
-`rows` of
-a split picks examples: {"range": [start, stop]}, of a fixed shuffle with {"shuffle": seed}, or {"column": NAME,
-                        "match": PATTERN}; `part` of
-a split is the share [start, stop] of the characters of its documents.
+and what is done to it, in this order: `bits` unpacks rows to that many bits; `times` multiplies; `pattern` takes its first
+group out of a text, and `classes` the place of that among them; `dtype` converts; `shape` is that of one example. `rows` of
+a split picks examples: {"range": [start, stop]}, of a fixed shuffle with {"shuffle": seed}, or {"column": NAME, "match":
+PATTERN}; `part` of a split is the share [start, stop] of the characters of its documents.
 """
 
 from __future__ import annotations

@@ -46,10 +46,12 @@ def open_folder(path: Path, channels: int | None = None) -> Source:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     kind = _kind(files)
     if kind is None:
-        known = fitting(path) or list(recipes())
+        known = fitting(path)
+        found = "has the files of a known benchmark, which its name does not tell: it" if known else (
+            f"no dataset.json and no pictures, sounds or texts among {len(files)} files; a known benchmark"
+        )  # fmt: skip
         raise UserError(
-            f"{path}: no dataset.json and no pictures, sounds or texts among {len(files)} files; "
-            f"a known benchmark is described by aigc data build NAME --from {path}, NAME one of {', '.join(known)}"
+            f"{path}: {found} is described by aigc data build NAME --from {path}, NAME one of {', '.join(known or recipes())}"
         )
     files = [file for file in files if _is(file, kind)]
     splits = _splits(files, path)

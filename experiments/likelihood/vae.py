@@ -35,7 +35,7 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
-    "mnist": dict(metric="iwae/nats", value=90.1, tolerance=0.5, direction="min", device="2 CPU cores", minutes=15),
+    "mnist": dict(metric="iwae/nats", value=90.2, tolerance=0.4, direction="min", device="2 CPU cores", minutes=10),
     "laptop": dict(metric="iwae/nats", value=22.7, tolerance=0.2, direction="min", device="2 CPU cores", minutes=2),
 }
 
