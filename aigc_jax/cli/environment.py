@@ -19,10 +19,13 @@ def cache_folder() -> Path:
 def start_jax(devices: int | None = None) -> None:
     """Sets the compile cache and, where `devices` is given, that many simulated devices on the CPU.
 
+    Orbax logs the traceback of each thread of a save that fails, through absl: silenced, for the error says it in one line.
     Raises UserError if JAX is already running with another number of them.
     """
     import jax
+    from absl import logging
 
+    logging.set_verbosity(logging.FATAL)
     jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
