@@ -10,6 +10,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -98,8 +99,10 @@ def read(path: Path) -> Entry:
     found: dict[str, Any] = {}
     for node in tree.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id=name)]) if name in LITERALS:
-                found[name] = _literal(node.value, name, path)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.expr() as value) if name in LITERALS:
+                found[name] = _literal(value, name, path)
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name in LITERALS:
+                found[name] = _literal(value, name, path)
     if "PRESETS" not in found:
         raise UserError(f'{path} has no PRESETS: an experiment says PRESETS = {{"paper": {{}}, "laptop": dict(...)}}')
     if not any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
@@ -117,7 +120,7 @@ def preset_knobs(entry: Entry, preset: str) -> dict[str, Any]:
 
 
 def module_of(entry: Entry) -> types.ModuleType:
-    """Imports an experiment file: `experiments.<chapter>.<name>`, or a user's own file under its bare name."""
+    """Imports an experiment file: `experiments.<chapter>.<name>`, or a user's own file under its path."""
     if entry.path.parent.parent == _root():
         return importlib.import_module(f"experiments.{entry.chapter}.{entry.name}")
     return _own(entry.path)
@@ -125,10 +128,16 @@ def module_of(entry: Entry) -> types.ModuleType:
 
 @cache
 def _own(path: Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    # The path as the name keeps files of one stem apart, and from modules that are installed.
+    spec = importlib.util.spec_from_file_location(str(path), path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # dataclasses, and with them Linen modules, look their annotations up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module
 
 
@@ -140,7 +149,8 @@ def signature(entry: Entry) -> dict[str, inspect.Parameter]:
 def resolve(entry: Entry, preset: str = "paper", **knobs: Any) -> dict[str, Any]:
     """All knobs of a run: defaults, then those of the preset, then those given, each checked against its type.
 
-    Raises UserError for a knob that the experiment has not, or a value of another type than its annotation.
+    Raises UserError for a knob that the experiment has not, a value of another type than its annotation, or a knob
+    without a default that is not given.
     """
     parameters = signature(entry)
     chosen = {**preset_knobs(entry, preset), **knobs}
@@ -148,8 +158,10 @@ def resolve(entry: Entry, preset: str = "paper", **knobs: Any) -> dict[str, Any]
         if name not in parameters:
             raise UserError(nearest(name, parameters, f"knob of {entry.name}"))
         if not _is(value, parameters[name].annotation):
-            wanted = getattr(parameters[name].annotation, "__name__", str(parameters[name].annotation))
-            raise UserError(f"knob {name} of {entry.name} takes {wanted}, not {value!r}")
+            raise UserError(f"knob {name} of {entry.name} takes {_words(parameters[name].annotation)}, not {value!r}")
+    for name, parameter in parameters.items():
+        if name not in chosen and parameter.default is parameter.empty:
+            raise UserError(f"knob {name} of {entry.name} has no default and preset {preset} does not set it: give it")
     return {name: chosen.get(name, parameter.default) for name, parameter in parameters.items()}
 
 
@@ -168,6 +180,8 @@ def load(name: str, preset: str = "paper", **knobs: Any) -> Experiment:
         built = module_of(entry).experiment(**resolved)
     except ValueError as error:
         raise UserError(f"{entry.name}: {error}") from error
+    if not isinstance(built, Experiment):
+        raise UserError(f"{entry.name}: experiment(...) must return an Experiment, not {type(built).__name__}")
     where = entry.name if entry.path.parent.parent == _root() else str(entry.path)
     return built._replace(config={"experiment": where, "preset": preset, "knobs": resolved})
 
@@ -178,7 +192,15 @@ def _root() -> Path:
 
 
 def _files() -> dict[str, Path]:
-    return {path.stem: path for path in sorted(_root().glob("*/*.py")) if not path.stem.startswith("_")}
+    """The experiment files by name. Raises UserError where two chapters have one of the same name."""
+    files: dict[str, Path] = {}
+    for path in sorted(_root().glob("*/*.py")):
+        if path.stem.startswith("_"):
+            continue
+        first = files.setdefault(path.stem, path)
+        if first != path:  # commands, run folders and records know the name alone: neither file may hide the other
+            raise UserError(f"two experiments are called {path.stem!r}: rename {first} or {path}")
+    return files
 
 
 def _literal(node: ast.expr, name: str, path: Path) -> Any:
@@ -195,7 +217,10 @@ def _literal(node: ast.expr, name: str, path: Path) -> Any:
 
 
 def _is(value: Any, annotation: Any) -> bool:
-    """Whether a value has an annotated type: plain types, `X | None`, `Literal`, `tuple[X, ...]`; an int is a float."""
+    """Whether a value has an annotated type; an int is a float, and a list a tuple, as JSON has no tuples.
+
+    Plain types, `X | None`, `Literal`, `list[X]`, `tuple[X, ...]` of any length, `tuple[X, Y]` of two.
+    """
     if annotation in (inspect.Parameter.empty, Any):
         return True
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -204,12 +229,21 @@ def _is(value: Any, annotation: Any) -> bool:
     if origin is typing.Literal:
         return value in arguments
     if origin in (tuple, list):
-        inner = arguments[0] if arguments else Any
-        return isinstance(value, (tuple, list)) and all(_is(one, inner) for one in value)
+        if not isinstance(value, (tuple, list)):
+            return False
+        any_length = origin is list or arguments[1:] == (...,)
+        kinds = arguments[:1] * len(value) if any_length else arguments
+        return len(kinds) == len(value) and all(_is(one, kind) for one, kind in zip(value, kinds))
     if annotation is type(None):
         return value is None
     if annotation is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation)
+    plain = origin or annotation  # of dict[str, int] the dict alone is looked at
+    return not isinstance(plain, type) or isinstance(value, plain)
+
+
+def _words(annotation: Any) -> str:
+    """A type as an experiment writes it: `int`, `tuple[int, str]`, `float | None`."""
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

@@ -1,5 +1,6 @@
 """Experiment files are read without being imported; names, presets and knobs are checked, the nearest ones shown."""
 
+import sys
 import textwrap
 from typing import Literal
 
@@ -32,6 +33,7 @@ OWN = '''
         width: int = 64,
         loss: Literal["hinge", "logistic"] = "hinge",
         betas: tuple[float, ...] = (0.9, 0.999),
+        crop: tuple[int, str] = (32, "centre"),
         clip: float | None = None,
         flip: bool = True,
         data: str = "digits",
@@ -84,6 +86,10 @@ def test_literals_are_read_without_importing(own):
     )
 
 
+def test_a_literal_may_be_annotated(own):
+    assert read(own(OWN.replace("PRESETS =", "PRESETS: dict[str, dict] ="))).presets["laptop"]["width"] == 8
+
+
 def test_the_summary_is_the_first_line_of_the_docstring(own):
     assert read(own()).summary == "A user's own experiment."
 
@@ -93,6 +99,14 @@ def test_the_catalogue_lists_experiments_by_chapter_and_imports_none(tree):
     assert list(entries) == ["gan", "glow"]
     assert entries["gan"].chapter == "adversarial" and entries["glow"].chapter == "likelihood"
     assert find("glow") == entries["glow"]
+
+
+def test_two_experiments_of_one_name_are_refused_with_both_places(tree):
+    (experiments._root() / "likelihood" / "gan.py").write_text(textwrap.dedent(OWN))
+    places = ".*adversarial/gan.py or .*likelihood/gan.py"
+    for look in (catalogue, lambda: find("gan"), lambda: find("glow")):
+        with pytest.raises(UserError, match=f"two experiments are called 'gan': rename {places}"):
+            look()
 
 
 def test_every_experiment_of_this_package_can_be_listed():
@@ -157,6 +171,49 @@ def test_an_unknown_knob_in_a_preset_is_seen_too(own):
         resolve(entry, "laptop")
 
 
+def test_a_knob_without_a_default_must_be_given(own):
+    entry = read(own(OWN.replace("width: int = 64", "width: int")))
+    with pytest.raises(UserError, match="knob width of own has no default and preset paper does not set it: give it"):
+        resolve(entry)
+    assert resolve(entry, width=2)["width"] == 2 and resolve(entry, "laptop")["width"] == 8
+
+
+# ------------------------------------------------------------------------------------------------- importing a file
+
+
+def test_a_network_in_a_file_of_ones_own_may_have_annotations_that_are_text(own):
+    """Dataclasses look them up in `sys.modules`; without the file there, every Linen module in it fails."""
+    text = """
+        from __future__ import annotations
+
+        import flax.linen as nn
+        from aigc_jax.experiment import Experiment
+
+        PRESETS = {"paper": {}}
+
+        class Net(nn.Module):
+            width: int = 3
+
+        def experiment(*, steps: int = 1) -> Experiment:
+            return Experiment(method=Net(), data=None, steps=steps)
+    """
+    assert load(str(own(text))).method.width == 3
+
+
+def test_a_file_that_fails_to_import_is_not_kept(own):
+    path = own("PRESETS = {'paper': {}}\nimport nothing_of_the_kind\ndef experiment(*, steps: int = 1): ...")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError):
+            load(str(path))
+    assert str(path) not in sys.modules
+
+
+def test_an_experiment_that_returns_something_else_is_refused(own):
+    path = own("PRESETS = {'paper': {}}\ndef experiment(*, steps: int = 1): ...")
+    with pytest.raises(UserError, match=r"own: experiment\(...\) must return an Experiment, not NoneType"):
+        load(str(path))
+
+
 # -------------------------------------------------------------------------------------------------- resolving knobs
 
 
@@ -165,7 +222,8 @@ def test_a_file_is_loaded_with_defaults_then_preset_then_knobs(own):
     built = load(str(path), preset="laptop", lr=0.1)
     assert isinstance(built, Experiment) and built.steps == 100 and built.seed == 0
     assert built.method == (0.1, 8, (0.5, 0.9), "hinge") and built.data == ("digits", None, True)
-    knobs = dict(steps=100, lr=0.1, width=8, loss="hinge", betas=(0.5, 0.9), clip=None, flip=True, data="digits")
+    knobs = dict(steps=100, lr=0.1, width=8, loss="hinge", betas=(0.5, 0.9), crop=(32, "centre"), clip=None, flip=True,
+                 data="digits")  # fmt: skip
     assert built.config == {"experiment": str(path), "preset": "laptop", "knobs": knobs}
     assert list(built.config["knobs"]) == list(signature(read(path)))
     assert load(str(path), preset="laptop", width=4).method[1] == 4
@@ -196,6 +254,8 @@ def test_annotations_are_evaluated(own):
         dict(loss="logistic"),
         dict(betas=(0.1,)),
         dict(betas=[0.1, 1]),
+        dict(crop=(8, "left")),
+        dict(crop=[8, "left"]),  # as JSON has it
         dict(flip=False),
     ],
 )
@@ -212,7 +272,11 @@ def test_values_of_the_annotated_type_are_taken(own, knobs):
         (dict(lr=True), "knob lr of own takes float, not True"),
         (dict(flip=1), "knob flip of own takes bool, not 1"),
         (dict(loss="squared"), r"knob loss of own takes .*Literal.*, not 'squared'"),
-        (dict(betas=(0.1, "x")), r"knob betas of own takes .*tuple.*, not \(0.1, 'x'\)"),
+        (dict(betas=(0.1, "x")), r"knob betas of own takes tuple\[float, ...\], not \(0.1, 'x'\)"),
+        (dict(crop=(8, 8)), r"knob crop of own takes tuple\[int, str\], not \(8, 8\)"),
+        (dict(crop=("left", "left")), r"knob crop of own takes tuple\[int, str\], not \('left', 'left'\)"),
+        (dict(crop=(8,)), r"knob crop of own takes tuple\[int, str\], not \(8,\)"),
+        (dict(crop=8), r"knob crop of own takes tuple\[int, str\], not 8"),
         (dict(clip=True), "knob clip of own takes .*None.*, not True"),
         (dict(clip="no"), r"knob clip of own takes .*None.*, not 'no'"),
         (dict(data=3), "knob data of own takes str, not 3"),
