@@ -1,9 +1,8 @@
 """`tfds:NAME`: a TFDS data set that lies prepared on this machine, read through `tfds.data_source` without TensorFlow.
 
 Data sets lie in `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`, as NAME[/CONFIG]/VERSION. What is not there is an error
-at
-once: nothing is downloaded here. Small sets of fixed shapes are read into memory once, as batches are then gathered a
-hundred times faster than record by record; larger ones are read by Grain.
+at once: nothing is downloaded here. Small sets of fixed shapes are read into memory once, as batches are then gathered
+a hundred times faster than record by record; larger ones are read by Grain.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ EVALUATION = ("validation", "test", "train")
 
 
 def tfds() -> Any:
-    """The library, imported when first needed."""
+    """The library, imported when first needed. Raises UserError that says what to install."""
     try:
         import tensorflow_datasets
     except ImportError as error:
         raise UserError(
-            f"tfds: sources need tensorflow-datasets and Grain (pip install aigc-jax[tfds]): {error}"
+            f"tfds: sources need tensorflow-datasets and Grain (pip install tensorflow-datasets grain): {error}"
         ) from None
     return tensorflow_datasets
 
