@@ -1,8 +1,8 @@
 """The knobs of an experiment as its source shows them: name, type, default and the comment beside each.
 
 They are read from the syntax tree, so that `--help` and a wrong value are answered before JAX is imported. Text
-becomes a value by the annotation: int, float, bool (true or false), str, X | None ("none"), Literal[...] and
-tuple[int, ...] ("1,2,2").
+becomes a value by the annotation: int, float, bool (true or false), str, X | None ("none"), Literal[...],
+tuple[int, ...] ("1,2,2") and tuple[int, str] ("32,centre").
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _value(kind: ast.expr, text: str) -> Any:
         case ast.Subscript(value=ast.Name(id="Literal")):
             return _among(text, {str(choice): choice for choice in _as_tuple(ast.literal_eval(kind.slice))})
         case ast.Subscript(value=ast.Name(id="tuple" | "list" as container)):
-            values = _sequence(kind.slice, text)
+            values = _sequence(kind.slice, text, any_length=container == "list")
             return values if container == "tuple" else list(values)
         case _:  # a type this file knows nothing of: the experiment's own check has the last word
             try:
@@ -87,11 +87,11 @@ def _value(kind: ast.expr, text: str) -> Any:
                 return text
 
 
-def _sequence(inner: ast.expr, text: str) -> tuple[Any, ...]:
-    """`1,2,2` for tuple[int, ...]; as many values as types for tuple[int, str]."""
+def _sequence(inner: ast.expr, text: str, any_length: bool) -> tuple[Any, ...]:
+    """`1,2,2` for tuple[int, ...] and list[int]; as many values as types for tuple[int, str]."""
     parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
     kinds = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-    if len(kinds) == 1 or (isinstance(kinds[-1], ast.Constant) and kinds[-1].value is ...):
+    if any_length or (isinstance(kinds[-1], ast.Constant) and kinds[-1].value is ...):
         kinds = kinds[:1] * len(parts)
     if len(kinds) != len(parts):
         raise ValueError
@@ -133,8 +133,13 @@ def _as_tuple(value: Any) -> tuple[Any, ...]:
 
 def _wanted(kind: str) -> str:
     """A type in words of the command line: `int`, `true or false`, `tuple[int, ...] (such as 1,2,2)`."""
-    if kind == "bool":
-        return "true or false"
-    if kind.startswith("Literal["):
-        return "one of " + kind[len("Literal[") : -1]
-    return f"{kind} (such as 1,2,2)" if kind.startswith(("tuple", "list")) else kind
+    plain = kind.removesuffix(" | None")
+    if plain == "bool":
+        words = "true or false"
+    elif plain.startswith("Literal["):
+        words = "one of " + plain[len("Literal[") : -1]
+    elif plain.startswith("list[") or plain.endswith(", ...]"):
+        words = f"{plain} (such as 1,2,2)"
+    else:
+        words = f"{plain} (values with commas between)" if plain.startswith("tuple[") else plain
+    return words if plain == kind else f"{words}, or none"

@@ -144,8 +144,9 @@ def _dest(knob: Knob) -> str:
 
 
 def _metavar(knob: Knob) -> str:
-    if knob.type.startswith("Literal["):
-        return knob.type[len("Literal[") : -1].replace("'", "").replace(", ", "|")
-    if knob.type.startswith("tuple["):
+    plain = knob.type.removesuffix(" | None")
+    if plain.startswith("Literal["):
+        return plain[len("Literal[") : -1].replace("'", "").replace(", ", "|")
+    if plain.startswith(("tuple[", "list[")):
         return "A,B,..."
-    return knob.type.replace(" | None", "").upper()
+    return plain.upper()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aigc_jax.cli.knobs import Knob, convert
+from aigc_jax.cli.parser import _metavar
 from aigc_jax.errors import UserError
 
 VALUES = [
@@ -14,7 +15,7 @@ VALUES = [
     ("Literal['a', 2]", "a", "a"), ("Literal['a', 2]", "2", 2), ("tuple[int, ...]", "1,2,2", (1, 2, 2)),
     ("tuple[int, ...]", "(1, 2)", (1, 2)), ("tuple[int, ...]", "5", (5,)), ("tuple[int, ...] | None", "none", None),
     ("tuple[float, str]", "1,a", (1.0, "a")), ("list[float]", "1,2", [1.0, 2.0]), ("Shape", "(3, 4)", (3, 4)),
-    ("Shape", "square", "square"),
+    ("Shape", "square", "square"), ("tuple[int]", "3", (3,)),
 ]  # fmt: skip
 
 
@@ -27,9 +28,25 @@ def test_text_becomes_a_value_by_the_annotation(kind, text, value):
 @pytest.mark.parametrize(
     "kind, text",
     [("int", ""), ("int", "nan"), ("int", "1.5"), ("float", "x"), ("bool", "1"), ("Literal['a']", "b"),
-     ("tuple[int, ...]", "1,x"), ("tuple[int, int]", "1,2,3"), ("int | None", "x")],
+     ("tuple[int, ...]", "1,x"), ("tuple[int, int]", "1,2,3"), ("tuple[int]", "1,2"), ("tuple[int, str]", "a,a"),
+     ("int | None", "x")],
 )  # fmt: skip
 def test_text_of_another_type_is_refused_with_knob_and_text(kind, text):
     with pytest.raises(UserError, match="knob k of x takes") as error:
         convert(Knob("k", kind, "", ""), text, "x")
     assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [("Literal['a', 'b'] | None", "one of 'a', 'b', or none, not"), ("bool | None", "true or false, or none, not"),
+     ("tuple[int, ...]", r"tuple\[int, ...\] \(such as 1,2,2\), not"), ("int", "int, not"),
+     ("tuple[int, str]", r"tuple\[int, str\] \(values with commas between\), not")],
+)  # fmt: skip
+def test_a_refusal_says_what_would_have_been_taken(kind, words):
+    with pytest.raises(UserError, match=f"takes {words}"):
+        convert(Knob("k", kind, "", ""), "?", "x")
+
+
+def test_help_shows_the_choices_of_an_optional_literal_whole():
+    assert _metavar(Knob("k", "Literal['a', 'b'] | None", "", "")) == "a|b"
