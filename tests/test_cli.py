@@ -147,7 +147,7 @@ def test_list_as_text_names_every_experiment(run):
 
 MISTAKES = [
     (["trian"], "unknown command 'trian': did you mean 'train'?"),
-    (["--versoin"], "unknown option '--versoin'"),
+    (["--versoin"], "unknown option '--versoin': did you mean '--version'?"),
     (["train"], "NAME"),
     (["train", "no_such_thing"], "unknown experiment 'no_such_thing'"),
     (["train", "/no/such/file.py"], "no such experiment file: /no/such/file.py"),
@@ -260,6 +260,17 @@ def test_evaluate_prints_one_json_document(run, trained):
     assert code == 0 and out.startswith("eval/mse  ")
 
 
+@pytest.mark.parametrize(
+    "config, words",
+    [('{"experiment": null, "preset": null, "knobs": {}}', "holds a run of an experiment built by hand"),
+     ('{"knobs": {}}', "is damaged"), ("[]", "is damaged"), ("{", "is damaged")],
+)  # fmt: skip
+def test_a_folder_that_does_not_open_again_says_why(run, tmp_path, config, words):
+    (tmp_path / "config.json").write_text(config)
+    code, _, err = run("evaluate", tmp_path)
+    assert code == 2 and err.count("\n") == 1 and words in err
+
+
 def test_sample_takes_a_knob_of_sampling_and_refuses_one_of_the_state(run, trained, tmp_path):
     from PIL import Image
 
@@ -337,6 +348,14 @@ def test_the_example_of_the_docs_is_an_experiment(run, tmp_path):
     assert code == 0 and json.loads(out)["parameters"] == 2 * 64 * 16
 
 
+def test_the_literals_of_the_readme_s_example_are_all_read(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = (block.split("```")[0] for block in text.split("```python\n")[1:] if "def experiment(" in block)
+    (tmp_path / "mine.py").write_text(example)
+    entry = find(str(tmp_path / "mine.py"))
+    assert entry.summary and entry.systems and entry.paper and set(entry.expected) < set(entry.presets)
+
+
 def test_readme_names_every_command():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"`aigc {name}" in text for name in table.COMMANDS)
@@ -352,6 +371,15 @@ def test_data_show_counts_examples(run):
     assert "image uint8[8, 8, 1]" in run("data", "show", "digits")[1]
     code, _, err = run("data", "show", "no_such_source")
     assert code == 2 and err.count("\n") == 1
+
+
+def test_doctor_knows_the_same_lowest_versions_as_requirements_txt():
+    from aigc_jax.cli import doctor
+
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = dict(line.split(">=") for line in lines if ">=" in line)
+    for name, lowest in doctor.LOWEST.items():
+        assert lowest == required["jax" if name == "jaxlib" else name], name
 
 
 def test_doctor_names_what_is_out_of_the_window(run, monkeypatch):

@@ -20,6 +20,8 @@ from aigc_jax.cli.parser import parse
 from aigc_jax.cli.table import COMMANDS, overview
 from aigc_jax.errors import RunError, UserError, nearest
 
+OPTIONS = ("--help", "--version", "--debug")  # those that need no command
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code. argv: the words after `aigc`; None means those of this process."""
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `aigc list | head`: nobody reads any more, so nothing can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UserError, RunError, Exception) as error:
+    except Exception as error:
         if debug:
             traceback.print_exc()
         expected = isinstance(error, (UserError, RunError))
@@ -62,8 +64,10 @@ def _command(argv: list[str]) -> int:
         print(f"aigc_jax {__version__}")
         return 0
     name, *rest = argv
+    if name.startswith("-"):
+        raise UserError(nearest(name, OPTIONS, "option"))
     if name not in COMMANDS:
-        raise UserError(nearest(name, COMMANDS, "option" if name.startswith("-") else "command"))
+        raise UserError(nearest(name, COMMANDS, "command"))
     command = COMMANDS[name]
     return command.run(parse(name, command, rest)) or 0
 

@@ -28,7 +28,7 @@ def list_experiments(arguments: argparse.Namespace) -> None:
         ])  # fmt: skip
         return
     for chapter, group in groupby(entries, key=lambda entry: entry.chapter):
-        print(f"{chapter}")
+        print(chapter)
         for entry in group:
             print(f"  {entry.name:<22} {entry.summary}")
             print(f"  {'':<22} presets: {', '.join(entry.presets)}")

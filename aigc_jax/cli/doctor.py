@@ -84,7 +84,7 @@ def _show(found: dict[str, Any]) -> None:
     print_table(("package", "found", "supported"), rows)
     print(f"\nplatform       {found['platform']}, {found['cores']} cores")
     print(f"devices        {', '.join(found['devices']) or 'none'}")
-    print(f"compile cache  {found['compile_cache']}  (change it with AIGC_CACHE)")
+    print(f"compile cache  {found['compile_cache']}  (JAX_COMPILATION_CACHE_DIR or AIGC_CACHE change it)")
     for name, use in found["missing"].items():
         print(f"missing        {name}: {use} (pip install {name})")
     for problem in found["problems"]:

@@ -36,4 +36,5 @@ def start_jax(devices: int | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", devices)
     except RuntimeError:
         if jax.device_count() != devices:
-            raise UserError(f"--devices {devices}: JAX is already running with {jax.device_count()} devices") from None
+            raise UserError(f"cannot simulate {devices} devices: JAX is already running in this process with "
+                            f"{jax.device_count()}, start a new one") from None  # fmt: skip

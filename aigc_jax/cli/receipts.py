@@ -93,7 +93,7 @@ def _parameters(entries: list) -> dict[str, int]:
 
 
 def _check_expected(arguments: argparse.Namespace) -> None:
-    """Before minutes of training: whether there is anything to compare with. Knobs would make it another claim."""
+    """Before minutes of training: whether there is anything to compare with."""
     entry = find(arguments.name)
     if arguments.preset not in entry.expected:
         known = f"it has {', '.join(entry.expected)}" if entry.expected else "it has none for any preset"

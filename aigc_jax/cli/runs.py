@@ -64,13 +64,17 @@ def train(arguments: argparse.Namespace) -> None:
 def from_folder(arguments: argparse.Namespace) -> tuple[Entry, dict[str, Any]]:
     """The experiment of a run folder and the knobs it was trained with."""
     path = arguments.folder / "config.json"
-    try:
+    try:  # not by training.folder.read_json, which loads JAX: the knobs are needed for --help
         config = json.loads(path.read_text(encoding="utf-8"))
-        return find(config["experiment"]), dict(config["knobs"])
+        name, knobs = config["experiment"], dict(config["knobs"])
     except OSError:
         raise UserError(f"{arguments.folder} holds no run: there is no {path.name}") from None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged: it is not the JSON of a run") from None
+    if not name:
+        raise UserError(f"{arguments.folder} holds a run of an experiment built by hand: only one of a name or FILE.py "
+                        "opens again")  # fmt: skip
+    return find(name), knobs
 
 
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
