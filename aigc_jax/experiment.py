@@ -90,7 +90,7 @@ def find(name: str) -> Entry:
 def read(path: Path) -> Entry:
     """Reads the literals of an experiment file from its syntax tree.
 
-    Raises UserError where one is missing or no literal.
+    Raises UserError where one is missing, no literal, or not of the form that commands rely on.
     """
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -107,6 +107,7 @@ def read(path: Path) -> Entry:
         raise UserError(f'{path} has no PRESETS: an experiment says PRESETS = {{"paper": {{}}, "laptop": dict(...)}}')
     if not any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
         raise UserError(f"{path} has no function experiment(*, knobs...) -> Experiment")
+    _check_forms(found["PRESETS"], found.get("EXPECTED", {}), path)
     summary = (ast.get_docstring(tree) or "").strip().partition("\n")[0]
     return Entry(path.stem, path.parent.name, path, summary, list(found.get("SYSTEMS", ())), found.get("PAPER", ""),
                  found["PRESETS"], found.get("EXPECTED", {}))  # fmt: skip
@@ -201,6 +202,17 @@ def _files() -> dict[str, Path]:
         if first != path:  # commands, run folders and records know the name alone: neither file may hide the other
             raise UserError(f"two experiments are called {path.stem!r}: rename {first} or {path}")
     return files
+
+
+def _check_forms(presets: Any, expected: Any, path: Path) -> None:
+    """Said when the file is read: a figure that cannot be compared would else be noticed at the end of its run."""
+    if not isinstance(presets, dict) or not all(isinstance(knobs, dict) for knobs in presets.values()):
+        raise UserError(f'{path}: PRESETS must be {{"name": {{"knob": value}}}}, not {presets!r}')
+    for preset, figure in expected.items() if isinstance(expected, dict) else [("every preset", expected)]:
+        complete = isinstance(figure, dict) and {"metric", "value"} <= figure.keys()
+        if not complete or figure.get("direction", "min") not in ("min", "max"):
+            raise UserError(f'{path}: EXPECTED of {preset} must have "metric", "value" and as "direction" "min" or "max", '
+                            f"not {figure!r}")  # fmt: skip
 
 
 def _literal(node: ast.expr, name: str, path: Path) -> Any:

@@ -134,6 +134,24 @@ def test_a_file_that_is_no_experiment_says_why(own, text, message):
         read(own(text))
 
 
+@pytest.mark.parametrize(
+    ("literals", "message"),
+    [
+        ("PRESETS = ['paper']", r"own.py: PRESETS must be .*, not \['paper'\]"),
+        ("PRESETS = {'paper': 3}", "own.py: PRESETS must be .*, not {'paper': 3}"),
+        ("PRESETS = {}; EXPECTED = 3", "own.py: EXPECTED of every preset must have .*, not 3"),
+        ("PRESETS = {}; EXPECTED = {'p': dict(metric='m')}", "own.py: EXPECTED of p must have .*, not {'metric': 'm'}"),
+        (
+            "PRESETS = {}; EXPECTED = {'p': dict(metric='m', value=1, direction='up')}",
+            "EXPECTED of p .*'direction': 'up'}",
+        ),
+    ],
+)
+def test_literals_of_another_form_are_refused_before_a_run(own, literals, message):
+    with pytest.raises(UserError, match=message):
+        read(own(f"{literals}\ndef experiment(): ..."))
+
+
 # ------------------------------------------------------------------------------------------------------- finding one
 
 
