@@ -44,13 +44,14 @@ def flatten(tree: Any) -> dict[str, Any]:
 class Checkpoints:
     """Writes and reads the checkpoints of one run folder.
 
-    folder: `<run>/checkpoints`.
-    best:   (metric, "max" or "min"): keep the best step by this metric of the meta data; None keeps none.
+    folder:  `<run>/checkpoints`.
+    best:    (metric, "max" or "min"): keep the best step by this metric of those given to `save`; None keeps none.
+    reading: for one that only restores: what another process may be writing meanwhile is neither cleaned up nor sealed.
     """
 
-    def __init__(self, folder: Path, best: tuple[str, str] | None = None, keep: int = 2):
-        self.folder, self.best = folder, best
-        self.latest_manager = _manager(folder / "latest", keep)
+    def __init__(self, folder: Path, best: tuple[str, str] | None = None, keep: int = 2, reading: bool = False):
+        self.folder, self.best, self.reading = folder, best, reading
+        self.latest_manager = _manager(folder / "latest", keep, clean=not reading)
         self.best_manager = _manager(folder / "best", 1, best) if best else None
 
     def save(self, state: Any, meta: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
@@ -74,12 +75,13 @@ class Checkpoints:
             raise RunError(f"saving step {step} failed ({_reason(error)}); {self._last()}") from error
 
     def wait(self) -> None:
-        """Returns when all that was saved is durable, and seals it. Raises RunError if a save failed."""
+        """Returns when all that was saved is durable and sealed. Raises RunError if a save failed."""
         try:
             for manager in self._managers():
                 manager.wait_until_finished()
                 manager.check_for_errors()
-            self._seal()
+            if not self.reading:
+                self._seal()
         except Exception as error:
             raise RunError(f"saving a checkpoint failed ({_reason(error)}); {self._last()}") from error
 
@@ -87,7 +89,8 @@ class Checkpoints:
         """The newest whole checkpoint placed by `shardings`, or None if there is none at all.
 
         A damaged one is moved to `damaged/` and the one before it taken; `say` is told. Raises UserError if all are
-        damaged, or if a whole one holds other arrays than `shapes` asks for.
+        damaged, or if a whole one holds other arrays than `shapes` asks for; RunError if one that its seal shows to be
+        whole cannot be read, as for lack of memory.
         """
         steps = sorted(self.latest_manager.all_steps(), reverse=True)
         for step in steps:
@@ -99,6 +102,8 @@ class Checkpoints:
                     raise
                 except Exception as error:  # whatever the storage layer raises over a file that is not whole
                     trouble = _reason(error)
+                    if self._seal_path(step).exists():  # its files are right: the fault lies elsewhere, so it stays
+                        raise RunError(f"checkpoint {step} is whole but cannot be read: {trouble}") from error
             say(f"checkpoint {step} is damaged ({trouble}); moved to {self._set_aside(step)}")
         if steps:
             raise UserError(f"no checkpoint in {self.folder} is whole: all of {sorted(steps)} are damaged, see above")
@@ -179,10 +184,10 @@ def write_json(path: Path, value: Any) -> None:
         raise
 
 
-def _manager(folder: Path, keep: int, best: tuple[str, str] | None = None) -> ocp.CheckpointManager:
+def _manager(folder: Path, keep: int, best: tuple[str, str] | None = None, clean: bool = True) -> ocp.CheckpointManager:
     ranking = {"best_fn": lambda metrics: metrics["value"], "best_mode": best[1]} if best else {}
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=True, create=True, **ranking
+        max_to_keep=keep, enable_async_checkpointing=True, cleanup_tmp_directories=clean, create=True, **ranking
     )
     return ocp.CheckpointManager(folder.resolve(), options=options)
 

@@ -39,13 +39,8 @@ class Run:
     def __init__(
         self, experiment: Experiment, state: TrainState, mesh: Mesh, shardings: Any, workdir: Path | None = None
     ):
-        self.experiment, self.state, self.mesh, self.shardings, self.workdir = (
-            experiment,
-            state,
-            mesh,
-            shardings,
-            workdir,
-        )
+        self.experiment, self.state = experiment, state
+        self.mesh, self.shardings, self.workdir = mesh, shardings, workdir
         self.key = jax.random.key(experiment.seed)
 
     @property
@@ -101,7 +96,10 @@ class Run:
         return metrics
 
     def condition(self, n: int) -> dict[str, np.ndarray]:
-        """A batch of n rows of the evaluation split, as a condition to sample from; rows repeat if there are fewer."""
+        """A batch of n rows of the evaluation split, as a condition to sample from; rows repeat if there are fewer.
+
+        Raises UserError if the split is empty.
+        """
         kept, rows = [], 0
         for batch in self._split(None):
             kept.append({name: value[np.asarray(batch["mask"]) > 0] for name, value in batch.items()})
@@ -173,7 +171,7 @@ def open_run(workdir: str | Path, say: Callable[[str], None] = print, **knobs: A
     shardings = placement.place(experiment.rules, mesh, shapes)
     if not (folder / "checkpoints" / "latest").is_dir():
         raise UserError(f"{folder} holds no checkpoint yet: train it with --resume")
-    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints = Checkpoints(folder / "checkpoints", reading=True)  # the run may still be training
     restored = checkpoints.restore(shapes, shardings, say)
     checkpoints.close()
     if restored is None:

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from aigc_jax.core import new_state
-from aigc_jax.errors import UserError
+from aigc_jax.errors import RunError, UserError
 from aigc_jax.training.checkpoint import Checkpoints
 from aigc_jax.training.sharding import make_mesh, place
 
@@ -97,6 +97,26 @@ def test_half_a_checkpoint_is_never_the_latest(folder):
     (half / "state").write_text("")
     restored, lines = restore(folder)
     assert restored.step == 30 and lines == []
+
+
+def test_a_reader_leaves_alone_what_a_trainer_is_writing(folder):
+    half = folder / "latest" / "40.orbax-checkpoint-tmp-1"
+    half.mkdir()
+    (folder / "seals" / "30.json").unlink()
+    Checkpoints(folder, reading=True).close()
+    assert half.exists() and not (folder / "seals" / "30.json").exists()
+    Checkpoints(folder).close()
+    assert (folder / "seals" / "30.json").exists()
+
+
+def test_a_whole_checkpoint_that_cannot_be_read_stays_where_it_is(folder, monkeypatch):
+    def full(self, *arguments, **options):
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", full)
+    with pytest.raises(RunError, match="checkpoint 30 is whole but cannot be read: MemoryError: out of memory"):
+        restore(folder)
+    assert sorted(path.name for path in (folder / "latest").iterdir()) == ["20", "30"]
 
 
 def test_a_missing_array_is_named(folder):
