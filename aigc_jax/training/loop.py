@@ -61,12 +61,14 @@ def train(
     *_every: periods in steps. Rows every hundredth of the run; evaluation, samples and a checkpoint every tenth.
     init_from: a run folder whose parameters are taken over where name and shape agree.
     profile: trace the second call of the step, the first after compilation, into `<workdir>/profile`.
+    quiet:   no bar and no lines of progress; what else there is to say still goes to standard error.
 
     Raises UserError for what the call got wrong, before anything is written; RunError if the run fails: a loss that is not
     finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises SystemExit(75).
     """
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
+    expected = _expected(experiment)  # now: a user's file may have changed by the end of the run
     periods = make_periods(steps, log_every, eval_every, sample_every, save_every)
     plan = make_plan(experiment, mesh if isinstance(mesh, Mesh) else placement.make_mesh(mesh))
     stream = experiment.data.train(experiment.seed)
@@ -76,11 +78,13 @@ def train(
     donor = donor_of(init_from, plan) if init_from else None
     prepare(workdir, {"experiment": None, "preset": None, "knobs": {}, **experiment.config}, resume)
 
-    checkpoints = Checkpoints(workdir / "checkpoints", best=_best(experiment))
+    checkpoints = Checkpoints(workdir / "checkpoints", best=_best(expected))
     seed_key = jax.random.key(experiment.seed)
-    restored = checkpoints.restore(plan.shapes, plan.shardings, _printer(quiet)) if resume else None
+    restored = checkpoints.restore(plan.shapes, plan.shardings, _warn) if resume else None
     if restored and restored.step > steps:
-        raise UserError(f"{workdir} is at step {restored.step} already: ask for more than {steps} steps")
+        raise UserError(
+            f"{workdir} is at step {restored.step} already, past {steps}: ask for more than {restored.step} steps"
+        )
     state = restored.state if restored else first_state(experiment, plan, first, seed_key, donor)
     stream.set_state(restored.meta["data"] if restored else start)
     step = restored.step if restored else 0
@@ -95,15 +99,19 @@ def train(
     pending, compiled = None, 0
     stopped = threading.Event()
 
+    def check(bad_at: Array) -> None:
+        """Stops the run if a number went wrong at some step so far."""
+        if int(bad_at) >= 0:
+            raise RunError(_diagnose(experiment, plan, checkpoints, first, seed_key, donor, int(bad_at)))
+
     def flush() -> dict[str, float]:
-        """Writes the row that waits, now that the next call is on its way; stops the run if a number went wrong."""
+        """Writes the row that waits, now that the next call is on its way."""
         nonlocal pending
         if pending is None:
             return {}
         at, values, bad_at = pending
         pending = None
-        if int(bad_at) >= 0:
-            raise RunError(_diagnose(experiment, plan, checkpoints, first, seed_key, donor, int(bad_at)))
+        check(bad_at)
         row = {name: float(value) for name, value in jax.device_get(values).items()}
         log.row(at, row, stream.waited)
         return row
@@ -127,13 +135,14 @@ def train(
                 _draw(run, step)
             if due[3] or stopped.is_set():
                 row = flush()
+                check(bad)  # no row need be due here, and a bad state must not displace a good checkpoint
                 checkpoints.save(state, {"data": stream.get_state(), "seed": experiment.seed}, row)
             if stopped.is_set():
                 log.say(f"stopped by SIGTERM at step {step}, saved: continue with --resume")
                 raise SystemExit(RESUME_ME)
         flush()
         if restored is None or restored.step < steps or not (workdir / "result.json").exists():
-            _finish(run, steps, log)
+            _finish(run, steps, log, expected)
     return run
 
 
@@ -202,7 +211,7 @@ def _gallery(run: Run) -> int:
     return 64 if "image" in run.data.spec else 4
 
 
-def _finish(run: Run, steps: int, log: Log) -> None:
+def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None) -> None:
     """The final evaluation, the result and the report."""
     assert run.workdir is not None
     seconds = log.seconds
@@ -215,7 +224,7 @@ def _finish(run: Run, steps: int, log: Log) -> None:
         "knobs": json.loads(json.dumps(config.get("knobs", {}))),
         "steps": steps,
         "metrics": metrics,
-        "expected": _expected(run.experiment),
+        "expected": expected,
         "protocol": protocol,
         "seconds": round(seconds, 1),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -234,16 +243,15 @@ def _expected(experiment: Experiment) -> dict[str, Any] | None:
     return find(config["experiment"]).expected.get(config["preset"]) if config.get("experiment") else None
 
 
-def _best(experiment: Experiment) -> tuple[str, str] | None:
+def _best(expected: dict[str, Any] | None) -> tuple[str, str] | None:
     """The metric by which the best checkpoint is kept: the expected one, if it is measured during training."""
-    expected = _expected(experiment)
     if expected is None or not expected["metric"].startswith("eval/"):
         return None
     return expected["metric"], expected.get("direction", "min")
 
 
-def _printer(quiet: bool) -> Callable[[str], None]:
-    return lambda line: None if quiet else print(line, file=sys.stderr)
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

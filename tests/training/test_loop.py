@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 
 import jax
@@ -116,10 +117,31 @@ def test_sigterm_saves_and_asks_to_be_resumed(tiny, train, tmp_path):
 
 def test_a_loss_that_is_not_finite_names_step_and_tensor(tiny, train, tmp_path):
     bad = tiny(spoil=lambda loss, batch: loss + 0 * jnp.log(loss - 0.04))
-    with pytest.raises(
-        RunError, match=r"not finite at step \d+; first bad tensor: log -> \(\) in .*conftest|test_loop"
-    ):
+    with pytest.raises(RunError, match=r"not finite at step \d+; first bad tensor: log -> \(\) in .*test_loop"):
         train(bad, tmp_path / "run", steps=400)
+
+
+def test_a_state_that_is_not_finite_is_never_saved(tiny, train, tmp_path):
+    """Not even at a step that no row is due at."""
+    bad = tiny(spoil=lambda loss, batch: loss + 0 * jnp.log(loss - 0.04))
+    with pytest.raises(RunError, match="not finite") as stopped:
+        train(bad, tmp_path / "run", steps=400, log_every=400, eval_every=400, sample_every=400, save_every=3)
+    (step,) = re.findall(r"at step (\d+)", str(stopped.value))
+    saved = [int(path.name) for path in (tmp_path / "run" / "checkpoints" / "latest").iterdir()]
+    assert max(saved) == int(step) // 3 * 3 > 0
+
+
+def test_a_run_past_the_steps_asked_for_says_where_it_is(tiny, train, tmp_path):
+    train(tiny(), tmp_path / "run", steps=6)
+    with pytest.raises(UserError, match="is at step 6 already, past 4: ask for more than 6 steps"):
+        train(tiny(), tmp_path / "run", steps=4, resume=True)
+
+
+def test_a_damaged_checkpoint_is_told_of_in_silence_too(tiny, train, tmp_path, capsys):
+    train(tiny(), tmp_path / "run", steps=6, save_every=3)
+    next((tmp_path / "run" / "checkpoints" / "latest" / "6").rglob("manifest.ocdbt")).unlink()
+    train(tiny(), tmp_path / "run", steps=6, resume=True, quiet=True)
+    assert "checkpoint 6 is damaged" in capsys.readouterr().err
 
 
 def test_a_failed_save_fails_the_run_and_keeps_the_last_checkpoint(tiny, train, tmp_path, monkeypatch):
