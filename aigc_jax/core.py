@@ -77,6 +77,8 @@ def new_state(
     tx:     one optimizer for all of `params` (group "all"), or one for each group that a `descend(..., wrt=group)` of
             the method names; networks that one `descend` trains together are a group "a+b".
     memory: what else the method carries.
+
+    Raises ValueError if a group names a network that `params` has not.
     """
     groups = tx if isinstance(tx, Mapping) else {"all": tx}
     opt_state = {group: one.init(_select(params, _networks(group))) for group, one in groups.items()}
@@ -132,9 +134,13 @@ def track(name: str, read: Callable[[Params], Any], decay: float | Callable[[Arr
 
     read:  picks what is averaged: `lambda params: params["encoder"]`.
     decay: a number, or a schedule of `state.step`. 1 freezes the average, 0 copies.
+
+    Raises ValueError if the memory has no entry of this name.
     """
 
     def update(state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Metrics]:
+        if name not in state.memory:
+            raise ValueError(f"no {name!r} in memory to track: new_state was given {sorted(state.memory)}")
         keep = decay(state.step) if callable(decay) else decay
         mean = jax.tree.map(lambda m, p: keep * m + (1 - keep) * p, state.memory[name], read(state.params))
         return state._replace(memory={**state.memory, name: mean}), {}

@@ -160,6 +160,11 @@ def test_track_is_the_moving_average_frozen_at_one_and_a_copy_at_zero(decay, wei
     assert metrics == {} and float(after.memory["other"].sum()) == 2
 
 
+def test_track_of_what_is_not_in_memory_names_what_is():
+    with pytest.raises(ValueError, match=r"no 'ema' in memory to track: new_state was given \['queue'\]"):
+        track("ema", lambda params: params, 0.9)(new_state({}, {}, {"queue": jnp.zeros(2)}), rows(), KEY)
+
+
 def test_a_tracked_network_gets_no_gradient():
     def loss(params, memory, batch, key):
         return jnp.mean((reconstruct({**params, "encoder": memory["ema"]}, batch) - batch["x"]) ** 2), (memory, {})
