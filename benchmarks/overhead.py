@@ -41,7 +41,7 @@ def bare(experiment: Experiment, steps: int) -> float:
 
 
 def trained(experiment: Experiment, steps: int) -> float:
-    """Steps per second of the trainer, from its own first logged row to the last but one."""
+    """Steps per second of the trainer, from its second logged row, past compilation, to the last but one."""
     with tempfile.TemporaryDirectory() as folder:
         run = loop.train(experiment, Path(folder) / "run", steps=steps, quiet=True, eval_every=steps, sample_every=steps,
                          save_every=steps)  # fmt: skip
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
+    if arguments.steps < 4:
+        parser.error(f"--steps must be at least 4, two rows between the first and the last, not {arguments.steps}")
     experiment = aigc.load(arguments.name, preset="laptop")._replace(evals={}, panels={})
     pairs = [(trained(experiment, arguments.steps), bare(experiment, arguments.steps)) for _ in range(arguments.rounds)]
     ratios = [one / other for one, other in pairs]
