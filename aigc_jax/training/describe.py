@@ -35,8 +35,9 @@ def describe(experiment: Experiment, mesh: Mesh | None = None) -> dict[str, Any]
 
     mesh: also gives the placement of every array, and the bytes of state on one device.
 
-    Returns experiment, preset, steps, parameters, flops_per_step, state_bytes, peak_bytes, bytes (by part), networks
-    (parameters of each), batch (shapes), placements (largest arrays first).
+    Returns experiment, preset, knobs, steps, parameters, flops_per_step, state_bytes, peak_bytes with its note, bytes
+    (by part), networks (parameters of each), batch (shapes); with a mesh also its axes, placements (largest arrays
+    first) and state_bytes_per_device. Raises UserError if a rule does not fit an array.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = dict(experiment.data.spec)

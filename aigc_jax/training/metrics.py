@@ -22,6 +22,10 @@ class Log:
     """Writes the rows of one run folder and shows its progress.
 
     first: the step the run starts from; rows past it are cut.
+    steps: the step it ends at.
+    batch: examples in a step.
+    flops: of a step, for model FLOP utilisation.
+    quiet: no bar and no lines of progress; `say` speaks all the same.
     """
 
     def __init__(self, workdir: Path, first: int, steps: int, batch: int, flops: int, quiet: bool):

@@ -7,6 +7,7 @@ time; panels are kept as pictures in `panels/`, so that this needs no restored s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -102,7 +103,7 @@ def compare(workdirs: Sequence[Path], target: Path) -> Path:
     labels = _labels(folders)
     bases = list(dict.fromkeys(base for folder in folders for base in metric_groups(folder.metrics)))
     charts = []
-    for name in (name for base in bases for name in (base, f"eval/{base}")):
+    for name in itertools.chain.from_iterable((base, f"eval/{base}") for base in bases):
         curves = {label: series(folder.metrics, name) for label, folder in zip(labels, folders)}
         if any(len(steps) for steps, _ in curves.values()):
             charts.append(page.chart(chart(curves, name)))

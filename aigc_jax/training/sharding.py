@@ -27,7 +27,7 @@ def parse_mesh(text: str) -> dict[str, int]:
     axes: dict[str, int] = {}
     for part in text.split(","):
         name, equals, size = part.strip().partition("=")
-        if name not in AXES or not equals or not size.isdigit() or int(size) < 1 or name in axes:
+        if name not in AXES or not equals or not size.isdecimal() or int(size) < 1 or name in axes:
             raise UserError(
                 f"mesh {text!r}: expected axis=size pairs such as data=2,fsdp=4 with axes {', '.join(AXES)}"
             )
