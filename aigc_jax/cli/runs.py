@@ -95,7 +95,9 @@ def evaluate(arguments: argparse.Namespace) -> None:
 def sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     parser.add_argument("--n", type=positive, default=64, metavar="N", help="how many (64)")
-    parser.add_argument("--out", type=Path, metavar="F", help="file to write; DIR/samples/sample.* without it")
+    parser.add_argument(
+        "--out", type=Path, metavar="F", help="file to write, its suffix added; DIR/samples/sample without it"
+    )
     parser.add_argument("--devices", type=positive, metavar="N", help="simulate this many devices on the CPU")
 
 

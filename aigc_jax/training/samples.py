@@ -10,22 +10,24 @@ import numpy as np
 
 
 def save_samples(stem: Path, samples: Any) -> Path:
-    """Writes decoded samples beside `stem`: uint8 [N, H, W, C] as .png, a list of strings as .txt, (rate, [N, T]) as .wav.
+    """Writes decoded samples: uint8 [N, H, W, C] as .png, a list of strings as .txt, (rate, [N, T]) as .wav.
+
+    stem: where to; the suffix is added where the name does not end in it already.
 
     Returns the path written.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(samples, tuple):
-        return _save_wav(stem.with_suffix(".wav"), *samples)
+        return _save_wav(_ending_in(".wav", stem), *samples)
     if isinstance(samples, list):
-        path = stem.with_suffix(".txt")
+        path = _ending_in(".txt", stem)
         path.write_text(
             "\n\n".join(f"--- {index}\n{text}" for index, text in enumerate(samples)) + "\n", encoding="utf-8"
         )
         return path
     from PIL import Image
 
-    path = stem.with_suffix(".png")
+    path = _ending_in(".png", stem)
     Image.fromarray(enlarge(grid(np.asarray(samples)))).save(path)
     return path
 
@@ -46,6 +48,11 @@ def enlarge(picture: np.ndarray, least: int = 320) -> np.ndarray:
     """Repeats pixels until the shorter side has at least `least`: an 8 x 8 digit is looked at, not only stored."""
     factor = max(1, -(-least // min(picture.shape[:2])))
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _ending_in(suffix: str, stem: Path) -> Path:
+    """Not `with_suffix`, which makes `guidance_1.png` of `guidance_1.5`."""
+    return stem if stem.suffix == suffix else stem.with_name(stem.name + suffix)
 
 
 def _save_wav(path: Path, rate: int, sounds: np.ndarray) -> Path:

@@ -115,6 +115,14 @@ def test_panels_are_drawn_once_kept_in_order_and_may_fail(folder):
         report.write(stub_run(None))
 
 
+def test_the_name_of_a_sample_file_keeps_its_dots(tmp_path):
+    picture = np.zeros((1, 8, 8, 1), np.uint8)
+    for name, written in (("guidance_1.5", "guidance_1.5.png"), ("grid.png", "grid.png"), ("plain", "plain.png")):
+        path = save_samples(tmp_path / name, picture)
+        assert path.name == written and Image.open(path).format == "PNG"
+    assert save_samples(tmp_path / "v1.2", ["text"]).name == "v1.2.txt"
+
+
 def test_pictures_become_png():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     assert (np.asarray(Image.open(io.BytesIO(to_png(image)))) == image).all()
