@@ -175,11 +175,12 @@ def _watch_compilation(run_steps: Any, compiled: int, batches: Any, log: Log) ->
 def _diagnose(
     experiment: Experiment, plan: Plan, checkpoints: Checkpoints, first: Any, seed_key: Array, donor: Any, bad: int
 ) -> str:
-    """Repeats the run up to the bad step from the newest checkpoint before it, and looks into that step."""
+    """Repeats the run up to the bad step from the newest checkpoint, and looks into that step.
+
+    The checkpoint is never past it: no state is saved once a step went bad.
+    """
     checkpoints.wait()
     restored: Restored | None = checkpoints.restore(plan.shapes, plan.shardings, lambda line: None)
-    if restored is not None and restored.step > bad:
-        restored = None
     state = restored.state if restored else first_state(experiment, plan, first, seed_key, donor)
     stream = experiment.data.train(experiment.seed)
     if restored:
