@@ -54,6 +54,17 @@ def convert(knob: Knob, text: str, experiment: str) -> Any:
         raise UserError(f"knob {knob.name} of {experiment} takes {_wanted(knob.type)}, not {text!r}") from None
 
 
+def integer(text: str) -> int:
+    """`1e5` is an integer as well as `100000`, `1.5` is none. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer():  # infinity and nan are no integers either
+            raise
+        return int(value)
+
+
 def _knob(argument: ast.arg, default: ast.expr | None, comments: dict[int, str]) -> Knob:
     line = (default or argument).end_lineno or argument.lineno
     kind = ast.unparse(argument.annotation) if argument.annotation else "str"
@@ -64,7 +75,7 @@ def _value(kind: ast.expr, text: str) -> Any:
     """Text -> value of an annotation's syntax tree; ValueError where it does not fit."""
     match kind:
         case ast.Name(id="int"):
-            return _integer(text)
+            return integer(text)
         case ast.Name(id="float"):
             return float(text)
         case ast.Name(id="str"):
@@ -96,16 +107,6 @@ def _sequence(inner: ast.expr, text: str, any_length: bool) -> tuple[Any, ...]:
     if len(kinds) != len(parts):
         raise ValueError
     return tuple(_value(kind, part) for kind, part in zip(kinds, parts))
-
-
-def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        value = float(text)  # 1e5 steps
-        if not value.is_integer():  # infinity and nan are no integers either
-            raise
-        return int(value)
 
 
 def _first(kinds: list[ast.expr], text: str) -> Any:

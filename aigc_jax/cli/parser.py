@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from aigc_jax.cli.knobs import Knob, convert, read_knobs
+from aigc_jax.cli.knobs import Knob, convert, integer, read_knobs
 from aigc_jax.errors import UserError, nearest
 from aigc_jax.experiment import Entry, find, preset_knobs
 
@@ -77,9 +77,9 @@ def from_preset(arguments: argparse.Namespace) -> tuple[Entry, dict[str, Any]]:
 
 
 def positive(text: str) -> int:
-    """An option that counts something: an integer of at least 1."""
+    """An option that counts something: an integer of at least 1, written as an int knob is."""
     try:
-        value = int(text)
+        value = integer(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"takes an integer, not {text!r}") from None
     if value < 1:

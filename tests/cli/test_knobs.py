@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from aigc_jax.cli.knobs import Knob, convert
-from aigc_jax.cli.parser import _metavar
+from aigc_jax.cli.parser import _metavar, positive
 from aigc_jax.errors import UserError
 
 VALUES = [
@@ -50,3 +52,10 @@ def test_a_refusal_says_what_would_have_been_taken(kind, words):
 
 def test_help_shows_the_choices_of_an_optional_literal_whole():
     assert _metavar(Knob("k", "Literal['a', 'b'] | None", "", "")) == "a|b"
+
+
+def test_an_option_that_counts_is_written_as_a_knob_is():
+    assert positive("1e5") == 100_000
+    for text in ("0", "1.5", "often"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"not '?{text}'?"):
+            positive(text)
