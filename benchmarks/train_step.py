@@ -329,13 +329,14 @@ def torch_resnet18(classes: int) -> Any:
 
 def protocol(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was measured, when, on what and at which commit."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    from aigc_jax.training.folder import commit
+
     return {
         "benchmark": "train_step",
         "protocol": f"float32, forward + backward + AdamW; {WARM_UP} steps of warm-up, then {arguments.rounds} turns of "
         f"{arguments.steps} steps for each side in alternation; medians",
         "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "device": processor(),
         "cores": arguments.cores,
         "python": platform.python_version(),
