@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import sys
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from aigc_jax.data.tables import Batch
 from aigc_jax.errors import UserError
+
+_OPEN: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
 
 def read_ahead(batch_of: Callable[[int], Batch], index: int, depth: int = 2) -> Iterator[Batch]:
@@ -35,11 +40,25 @@ def read_with_grain(batch_of: Callable[[int], Batch], index: int, workers: int =
     if workers:
         _parse_no_flags()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+    reader = _closing(dataset)
+    _OPEN.add(reader)
+    atexit.unregister(_close_open)  # registered anew after Grain's own: the last to be registered runs first
+    atexit.register(_close_open)
+    return reader
+
+
+def _closing(dataset: Any) -> Generator[Batch, None, None]:
     batches = iter(dataset)
     try:
         yield from batches
     finally:
         batches.close()  # ends the reader processes
+
+
+def _close_open() -> None:
+    """Closes streams that are still open at exit: later, the modules that Grain's iterators need to end are gone."""
+    for reader in list(_OPEN):
+        reader.close()
 
 
 def _parse_no_flags() -> None:
