@@ -36,7 +36,8 @@ def log_normal(x: Array, mean: ArrayLike, log_var: ArrayLike) -> Array:
 def gaussian_kl(mean: Array, log_var: Array, prior_mean: ArrayLike = 0.0, prior_log_var: ArrayLike = 0.0) -> Array:
     """KL(N(mean, exp log_var) || N(prior_mean, exp prior_log_var)), both diagonal; [B, ...] -> [B].
 
-    The prior is N(0, I) unless given: then 1/2 sum mean^2 + var - 1 - log var (arXiv:1312.6114, appendix B).
+    The other arguments broadcast against `mean`. The prior is N(0, I) unless given: then 1/2 sum mean^2 + var - 1 -
+    log var (arXiv:1312.6114, appendix B).
     """
     ratio, precision = log_var - prior_log_var, jnp.exp(jnp.negative(prior_log_var))
     return 0.5 * sum_trailing((mean - prior_mean) ** 2 * precision + jnp.exp(ratio) - 1 - ratio)

@@ -58,6 +58,18 @@ def test_kl_golden_value_and_zero_at_the_prior():
     assert np.all(dist.gaussian_kl(mean, log_var) > 0)
 
 
+def test_kl_of_two_gaussians_is_that_of_quadrature():
+    x = np.linspace(-12, 12, 200_001)
+
+    def log_n(mean, log_var):
+        return -0.5 * (np.log(2 * np.pi) + log_var + (x - mean) ** 2 * np.exp(-log_var))
+
+    p, q = log_n(0.4, -0.5), log_n(-0.3, 0.7)
+    integral = np.sum(np.exp(p) * (p - q)) * (x[1] - x[0])
+    mean, log_var = jnp.array([[0.4]]), jnp.array([[-0.5]])
+    np.testing.assert_allclose(dist.gaussian_kl(mean, log_var, -0.3, 0.7), [integral], rtol=1e-6)
+
+
 @pytest.mark.parametrize("prior", [(0.0, 0.0), (0.5, -0.7)])
 def test_kl_is_its_monte_carlo_mean(prior):
     mean, log_var = jnp.array([0.8, -0.3, 0.1]), jnp.array([-1.0, 0.4, 0.2])

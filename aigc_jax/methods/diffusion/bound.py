@@ -18,20 +18,14 @@ import numpy as np
 from jax import Array
 
 from aigc_jax.methods.diffusion.samplers import Denoise
-from aigc_jax.methods.diffusion.schedule import (
-    Schedule,
-    Variance,
-    at,
-    posterior_mean,
-    predict_x0,
-    q_sample,
-)
+from aigc_jax.methods.diffusion.schedule import Schedule, Variance, at, posterior_mean, predict_x0, q_sample
+from aigc_jax.probability.distributions import gaussian_kl, sum_trailing
 
 
 def prior_term(schedule: Schedule, x0: Array) -> Array:
     """L_T [B]: what x_T still says about x_0."""
-    a = schedule.alpha_bar[-1]
-    return _sum(0.5 * (a * x0**2 - a - np.log1p(-a)))
+    a = schedule.alpha_bar[-1]  # float64 here: of var - 1 - log var, var = 1 - a, float32 would leave rounding alone
+    return sum_trailing(0.5 * (a * x0**2 - a - np.log1p(-a)))
 
 
 def term(
@@ -47,16 +41,9 @@ def term(
     x0_hat = jnp.clip(x0_hat, -1, 1) if clip else x0_hat
     mean = posterior_mean(schedule, x0_hat, x_t, t)
     log_var = at(schedule.model_log_variance(variance), t, x0)
-    kl = gaussian_kl(
-        posterior_mean(schedule, x0, x_t, t), at(schedule.posterior_log_variance, t, x0), mean, log_var
-    )  # [B, ...]
-    return jnp.where(t == 0, -_sum(log_decoder(x0, mean, 0.5 * log_var)), _sum(kl))
-
-
-def gaussian_kl(mean: Array, log_var: Array, mean_p: Array, log_var_p: Array) -> Array:
-    """KL(N(mean, exp log_var) || N(mean_p, exp log_var_p)), elementwise."""
-    ratio = jnp.exp(log_var - log_var_p) + (mean - mean_p) ** 2 * jnp.exp(-log_var_p)
-    return 0.5 * (ratio - 1 + log_var_p - log_var)
+    posterior = posterior_mean(schedule, x0, x_t, t), at(schedule.posterior_log_variance, t, x0)
+    kl = gaussian_kl(*posterior, mean, log_var)  # [B]
+    return jnp.where(t == 0, -sum_trailing(log_decoder(x0, mean, 0.5 * log_var)), kl)
 
 
 def log_decoder(x: Array, mean: Array, log_std: Array) -> Array:
@@ -117,11 +104,6 @@ def estimated_bound(
 def _bits(x0: Array) -> float:
     """Nats in a bit per dimension."""
     return float(np.prod(x0.shape[1:]) * np.log(2))
-
-
-def _sum(x: Array) -> Array:
-    """[B, ...] -> [B]."""
-    return jnp.sum(x.reshape(len(x), -1), axis=1)
 
 
 def _normal_cdf(x: Array) -> Array:
