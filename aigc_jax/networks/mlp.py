@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from aigc_jax.networks.layers import Dense
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -24,22 +27,24 @@ class MLP(nn.Module):
     hidden:      width of each hidden layer; () leaves one linear map.
     features:    width of the output.
     activation:  a name of ACTIVATIONS.
-    kernel_init: of every kernel; None is Linen's own, variance 1 / fan-in. Biases start at zero.
+    kernel_init: of every kernel; None is LeCun's normal, variance 1 / fan-in. Biases start at zero.
     dtype:       of the computation; parameters stay float32.
+
+    Raises ValueError for an unknown activation.
     """
 
     hidden: Sequence[int]
     features: int
     activation: str = "tanh"
-    kernel_init: Callable | None = None
-    dtype: jnp.dtype | None = None
+    kernel_init: nn.initializers.Initializer | None = None
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}: there are {', '.join(ACTIVATIONS)}")
-        init = self.kernel_init or nn.linear.default_kernel_init
+        init = self.kernel_init or nn.initializers.lecun_normal()
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            x = ACTIVATIONS[self.activation](nn.Dense(width, kernel_init=init, dtype=self.dtype)(x))
-        return nn.Dense(self.features, kernel_init=init, dtype=self.dtype)(x)
+            x = ACTIVATIONS[self.activation](Dense(width, kernel_init=init, dtype=self.dtype)(x))
+        return Dense(self.features, kernel_init=init, dtype=self.dtype)(x)
