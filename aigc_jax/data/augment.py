@@ -17,12 +17,15 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 Range = tuple[float, float]
 
 
-def two_views(augment: Transform, of: str = "image") -> Transform:
-    """{"image"} -> {"view1", "view2"}: two draws of `augment`; the other columns stay."""
+def two_views(augment: Transform, second: Transform | None = None, of: str = "image") -> Transform:
+    """{"image"} -> {"view1", "view2"}: two draws of `augment`; the other columns stay.
+
+    second: what draws "view2" where it is not `augment`, as in methods whose views differ in blur and solarisation.
+    """
 
     def views(batch: Batch, rng: np.random.Generator) -> Batch:
         rest = {name: x for name, x in batch.items() if name != of}
-        one, other = (augment({"image": column_of(batch, of)}, rng)["image"] for _ in range(2))
+        one, other = (draw({"image": column_of(batch, of)}, rng)["image"] for draw in (augment, second or augment))
         return {**rest, "view1": one, "view2": other}
 
     return views

@@ -87,6 +87,19 @@ def test_two_views_differ_and_keep_the_rest():
     np.testing.assert_array_equal(out["view2"], again["view2"])
 
 
+def test_the_second_view_may_have_a_transform_of_its_own():
+    def unchanged(batch, rng):
+        return batch
+
+    def inverted(batch, rng):
+        return {"image": 255 - batch["image"]}
+
+    out = two_views(unchanged, inverted, of="photo")({"photo": PICTURES}, np.random.default_rng(0))
+    assert out.keys() == {"view1", "view2"}
+    np.testing.assert_array_equal(out["view1"], PICTURES)
+    np.testing.assert_array_equal(out["view2"], 255 - PICTURES)
+
+
 def test_moco_v2_without_blur_keeps_edges_sharper():
     def sharpness(blurred: bool) -> float:
         out = run(moco_v2(16, blur=blurred), np.tile(PICTURES, (20, 1, 1, 1)))
