@@ -1,7 +1,6 @@
 """TFDS builders of the embedded sets: each wraps a NumPy function of `aigc_jax.data.embedded`.
 
-They are prepared and read without TensorFlow: array_record files, pictures given as PNG file objects, floats as
-                                               tensors.
+They are prepared and read without TensorFlow: array_record files, pictures given as PNG file objects, floats as tensors.
 `aigc data build digits` makes `tfds:aigc_digits`.
 """
 

@@ -1,7 +1,7 @@
 """The embedded sets: real data that needs no download, each a NumPy function that gives its splits.
 
-    digits    1,797 handwritten digits of scikit-learn (E. Alpaydin, C. Kaynak: UCI optical recognition of digits), 8 x
-    8 patches   crops of scikit-learn's two photographs, china.jpg and flower.jpg (CC BY, by their authors)
+    digits    1,797 handwritten digits of scikit-learn, 8 x 8 (E. Alpaydin, C. Kaynak: UCI optical recognition of digits)
+    patches   crops of scikit-learn's two photographs, china.jpg and flower.jpg (CC BY, by their authors)
     pydoc     `pydoc_data.topics`, the reference of the Python that runs this (PSF licence)
     toy       densities of the plane, drawn with a fixed seed
 
@@ -55,8 +55,7 @@ def patches(size: int = 32) -> Splits:
     """`image` uint8 [size, size, 3] and `label`, which photograph: 0 china, 1 flower.
 
     Train and test come from disjoint regions: columns up to four fifths of the width, and the rest. Neighbouring
-                                               patches
-    overlap: their corners lie a quarter of their size apart.
+    patches overlap: their corners lie a quarter of their size apart.
     """
     from sklearn.datasets import load_sample_images
 

@@ -1,9 +1,7 @@
 """A user's own folder as it is: pictures, sounds or texts, told apart by their endings.
 
-    DIR/train/..., DIR/test/...    splits, where there are folders (or texts) of such names; otherwise a fixed tenth is
-                                   test
-    DIR/CLASS/name.png             `image`, and `label` where every file lies in a folder of its class, in the order of
-                                   names
+    DIR/train/..., DIR/test/...    splits, where there are folders (or texts) of such names; else a fixed tenth is test
+    DIR/CLASS/name.png             `image`, and `label` where every file lies in a folder of its class, ordered by name
     DIR/name.png, DIR/name.txt     `caption`, where every picture has a text of its name beside it
     DIR/name.wav                   `wave` int16 [samples], and `label` as for pictures
     DIR/name.txt                   `text`; without splits, the last tenth of the characters of all texts is test

@@ -27,8 +27,7 @@ def build(name: str, from_dir: str | Path | None = None, to_dir: str | Path | No
     files are neither copied nor changed.
 
     Without it: an embedded set as a TFDS data set, `tfds:aigc_NAME`; or any TFDS name, for which TFDS downloads and,
-                for
-    most, needs TensorFlow.
+    for most, needs TensorFlow.
 
     Raises UserError for an unknown name, missing files (all are named), and files that are not what they should be.
     """

@@ -3,8 +3,7 @@
 Batch i of a training stream is a pure function of (seed, i). Each epoch is a permutation of the examples; epochs run on
 into each other, so that a batch may hold the end of one and the start of the next, and no example is ever dropped. A
 stream's state is therefore one number, and any number of readers may work ahead without changing the order. Every
-process
-reads its own rows of the global batch: process p of P rows p B / P up to (p + 1) B / P.
+process reads its own rows of the global batch: process p of P rows p B / P up to (p + 1) B / P.
 
 Nothing is opened before the first batch, or the first evaluation, is asked for.
 """
@@ -40,8 +39,8 @@ class Data(NamedTuple):
     train:    seed -> endless `Stream` of training batches, this process's rows of the global batch, numpy.
     evaluate: (split=None) -> every example of a split once, in order, with the evaluation transforms; None is the
               evaluation split. The last batch is padded; `mask` [B] float32 is the weight of each row, 0 for padding.
-    decode:   model arrays -> what a person looks at: uint8 images [N, H, W, C], list[str] or (rate, float32 [N,
-              samples]).
+    decode:   model arrays -> what a person looks at: uint8 images [N, H, W, C], list[str] or (rate,
+              float32 [N, samples]).
     info:     source, batch sizes, and, read when first asked for, classes, vocab, tokenizer, examples and the like.
     """
 
@@ -104,12 +103,10 @@ def load_data(
 
     source:   see `aigc_jax.data`.
     spec:     {name: (shape of one example, dtype)}, after the transforms. A third entry is the number of classes
-              (integers
-              lie below it: checked against the source, and the range of synthetic ones, 2 without it) or "binary"
-              (synthetic floats are 0. or 1.).
+              (integers lie below it: checked against the source, and the range of synthetic ones, 2 without it) or
+              "binary" (synthetic floats are 0. or 1.).
     train, evaluate: transforms of training and of evaluation batches. Synthetic batches are of the spec already and
-                     pass
-              through none.
+              pass through none.
     splits:   {"train": ..., "evaluate": ...} where it is not the source's own choice, in TFDS's notation:
               `train[:50000]`.
     decode:   without it, images in [0, 1] -> uint8 where the spec has an `image`.

@@ -1,8 +1,7 @@
 """`synthetic`: arrays of the spec, for tests and for timing a step without its data.
 
 Deterministic, and learnable: every example belongs to a class, the integers tell it, the floats are a pattern of it
-                              with a
-little noise. Floats lie in [0, 1] (0 or 1 where the spec says "binary"); integers below the third entry of the spec, or
+with a little noise. Floats lie in [0, 1] (0 or 1 where the spec says "binary"); integers below the third entry of the spec, or
 below 2 without one. The evaluation split is one batch and a half, so that padding is always met.
 """
 

@@ -2,7 +2,7 @@
 
 A training example is a window of `length + 1` tokens at any offset of the training text, in random order. Evaluation
 windows do not overlap: their starts lie `length` apart, so that every token but the very first is predicted exactly
-                        once.
+once.
 """
 
 from __future__ import annotations

@@ -85,8 +85,7 @@ def _einsum(q: Array, k: Array, v: Array, mask: Array | None, bias: Array | None
 def _weights(scores: Array, mask: Array | None, bias: Array | None) -> Array:
     if bias is not None:
         scores = scores + bias
-    if (
-        mask is not None
-    ):  # the lowest finite number instead of -inf: a row without a key stays finite, gradient included
+    if mask is not None:
+        # the lowest finite number instead of -inf: a row without a key stays finite, gradient included
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     return jax.nn.softmax(scores)

@@ -175,9 +175,7 @@ def _phases(x: Array, kernel: Array, strides: Sequence[int], pads: forms.Pads, f
     count = [math.ceil(size / s) for size, s in zip(sizes, strides)]
     phases = []
     for phase in itertools.product(*map(range, strides)):
-        first = [
-            (lo - r) % s for r, s, (lo, _) in zip(phase, strides, pads)
-        ]  # first tap that meets an element, not a zero
+        first = [(lo - r) % s for r, s, (lo, _) in zip(phase, strides, pads)]  # tap that meets an element, not a zero
         part = kernel[tuple(slice(f, None, s) for f, s in zip(first, strides))]
         around = []
         for axis in range(rank):
