@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from aigc_jax.methods.diffusion import panels
+from aigc_jax.methods.diffusion import panels, samplers
 from aigc_jax.methods.diffusion import schedule as s
+from aigc_jax.methods.diffusion.bound import estimated_bound, full_bound
 from aigc_jax.methods.diffusion.ddpm import FullBound, ddpm, predictor, simple_loss
 from aigc_jax.methods.diffusion.samplers import ddim
 
@@ -124,6 +125,41 @@ def test_a_sample_has_the_label_of_its_row_and_guidance_moves_it():
     assert np.abs(draw(3.0, zeros) - draw(1.0, zeros)).max() > 1e-3
 
 
+@pytest.mark.parametrize("variance", ["fixed_large", "fixed_small"])
+@pytest.mark.parametrize("clip", ["x0", "none"])
+def test_the_default_sampler_is_ancestral_with_the_variance_and_clipping_asked_for(variance, clip):
+    m = method(variance=variance, clip=clip)
+    state, key = m.init(jax.random.key(0), batch()), jax.random.key(1)
+    key_start, key_steps = jax.random.split(key)
+    denoise = predictor(Toy(), state.memory["ema"], jnp.asarray(batch()["label"]))
+    start = jax.random.normal(key_start, batch()["image"].shape)
+
+    def draw(variance, clip):
+        return samplers.sample(samplers.ancestral(SHORT, variance), denoise, start, key_steps, clip)
+
+    drawn = m.sample(state, batch(), key)
+    close(drawn, draw(variance, clip), rtol=1e-5, atol=1e-6)
+    others = [(v, c) for v in ("fixed_large", "fixed_small") for c in ("x0", "none") if (v, c) != (variance, clip)]
+    assert all(np.abs(drawn - draw(*other)).max() > 1e-3 for other in others)
+
+
+@pytest.mark.parametrize("variance", ["fixed_large", "fixed_small"])
+def test_both_bounds_are_those_of_the_average_under_the_variance_asked_for(variance):
+    m = method(variance=variance)
+    state = m.init(jax.random.key(0), batch())
+    state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
+    run = a_run(m, state)
+    first = batch(5)
+    denoise = predictor(Toy(), state.memory["ema"], jnp.asarray(first["label"]))
+    full = full_bound(SHORT, denoise, jnp.asarray(first["image"]), jax.random.fold_in(run.key, 0), variance)
+    found = FullBound(Toy(), SHORT, variance, images=5)(run)
+    close(found, {name: float(value.mean()) for name, value in full.items()}, rtol=1e-5)
+    key = jax.random.key(1)
+    key_bound = jax.random.split(key)[1]
+    estimated = estimated_bound(SHORT, denoise, jnp.asarray(first["image"]), key_bound, 8, variance)
+    close(m.evaluate(state, first, key)["bits_per_dim"], estimated, rtol=1e-5)
+
+
 def test_without_classes_labels_are_not_needed():
     m = method(Toy(num_classes=None))
     images = {"image": batch()["image"]}
@@ -133,11 +169,13 @@ def test_without_classes_labels_are_not_needed():
     assert m.sample(state, images, jax.random.key(2)).shape == (8, 2, 2, 1)
 
 
-def test_dropout_has_its_key_in_training():
-    m = method(Toy(dropout=0.5))
-    state = m.init(jax.random.key(0), batch())
-    losses = {float(m.step(state, batch(), jax.random.key(k))[1]["loss"]) for k in (1, 2)}
-    assert len(losses) == 2
+def test_dropout_acts_in_training_only():
+    """Noise and t are those of the key, so under one key only dropout can tell the two networks apart."""
+    dropped, whole = method(Toy(dropout=0.5)), method(Toy())
+    state, key = whole.init(jax.random.key(0), batch()), jax.random.key(1)
+    one, other = (m.step(state, batch(), key)[1]["loss"] for m in (dropped, whole))
+    assert abs(one - other) > 1e-3
+    close(dropped.evaluate(state, batch(), key), whole.evaluate(state, batch(), key))
 
 
 def test_training_lowers_the_loss():

@@ -219,6 +219,16 @@ def test_keys_are_those_of_the_groups_of_a_permuted_batch_put_back_in_order():
     assert float(jnp.abs(keys - by_hand(batch["view2"])).max()) > 1e-3
 
 
+def test_running_statistics_follow_the_mean_of_the_groups():
+    made = method(bn_groups=2)
+    state, batch = state_of(made), views()
+    variables = {"params": state.params["encoder"], "batch_stats": state.memory["batch_stats"]["encoder"]}
+    halves = jnp.split(batch["view1"], 2)
+    moved = [Encoder(Trunk(), DIM).apply(variables, x, True, mutable=["batch_stats"])[1]["batch_stats"] for x in halves]
+    after = made.step(state, batch, KEY)[0].memory["batch_stats"]["encoder"]
+    chex.assert_trees_all_close(after, jax.tree.map(lambda a, b: (a + b) / 2, *moved), rtol=1e-4, atol=1e-6)
+
+
 # ------------------------------------------------------------------------------------------- evaluation and the paper
 
 
@@ -229,6 +239,36 @@ def test_evaluation_changes_nothing_and_sees_each_example_by_itself():
     assert {name: value.shape for name, value in whole.items()} == {"contrastive_loss": (BATCH,), "accuracy": (BATCH,)}
     half = made.evaluate(state, jax.tree.map(lambda x: x[:4], views(3)), KEY)
     chex.assert_trees_all_close(half, jax.tree.map(lambda x: x[:4], whole), rtol=1e-5)
+
+
+def test_evaluation_compares_the_query_encoder_with_the_key_encoder_each_under_its_own_statistics():
+    made = method()
+    state, _ = made.step(state_of(made), {"view1": views()["view1"], "view2": 3 * views()["view2"]}, KEY)
+    state = state._replace(
+        memory={**state.memory, "key_encoder": jax.tree.map(lambda x: x + 0.1, state.memory["key_encoder"])}
+    )
+    statistics, batch = state.memory["batch_stats"], views(3)
+
+    def embed(params, statistics, image):
+        return Encoder(Trunk(), DIM).apply({"params": params, "batch_stats": statistics}, image, False)[1]
+
+    q = embed(state.params["encoder"], statistics["encoder"], batch["view1"])
+    k = embed(state.memory["key_encoder"], statistics["key_encoder"], batch["view2"])
+    losses, hits = contrast(q, k, state.memory["queue"], 0.2)
+    found = made.evaluate(state, batch, KEY)
+    chex.assert_trees_all_close(found, {"contrastive_loss": losses, "accuracy": hits}, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mlp", [True, False])
+def test_the_head_has_a_rectified_hidden_layer_or_none(mlp):
+    net = Encoder(Trunk(), DIM, mlp)
+    variables = net.init(KEY, views()["view1"], False)
+    features, z = net.apply(variables, views()["view1"], False)
+    h = features
+    if mlp:
+        h = np.maximum(h @ variables["params"]["hidden"]["kernel"] + variables["params"]["hidden"]["bias"], 0)
+    h = h @ variables["params"]["projection"]["kernel"] + variables["params"]["projection"]["bias"]
+    np.testing.assert_allclose(z, h / np.linalg.norm(h, axis=-1, keepdims=True), rtol=1e-4, atol=1e-6)
 
 
 def test_encode_gives_the_features_below_the_head_of_the_first_view():
