@@ -41,7 +41,7 @@ def importance_bound(
     most: int = 25,
     split: str | None = None,
 ) -> Evaluator:
-    """-E log (1/k) sum_i p(x, z_i) / q(z_i|x), z_i ~ q(z|x), k = `samples`: minus the bound of arXiv:1509.00519, eq. 8.
+    """-E log (1/k) sum_i p(x, z_i) / q(z_i|x), z_i ~ q(z|x), k = `samples`: minus the IWAE bound (arXiv:1509.00519).
 
     It lies between minus the ELBO (k = 1) and -log p(x), and falls with k.
 

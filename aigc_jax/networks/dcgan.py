@@ -33,6 +33,8 @@ class Generator(nn.Module):
 
     size:     of the image: `levels` doublings of size / 2^levels.
     width:    channels before the last layer; they double with each level below.
+    momentum: weight of the old running statistics of batch norm.
+    dtype:    of the computation; parameters stay float32, images come out float32.
 
     Raises ValueError unless 2^levels divides the size.
     """
@@ -67,8 +69,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """images [B, H, W, C] -> {"logits" [B], "features": one [B, h, w, c] for each level}.
 
-    width:  channels of the first level, which has no batch norm; they double with each level.
-    levels: halvings of the image.
+    width:    channels of the first level, which has no batch norm; they double with each level.
+    levels:   halvings of the image.
+    momentum: weight of the old running statistics of batch norm.
+    dtype:    of the computation; parameters stay float32, logits come out float32.
 
     Raises ValueError unless 2^levels divides the size.
     """

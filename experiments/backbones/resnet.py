@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import center_crop, compose, crop, flip_lr, load_data, normalize, random_resized_crop
-from aigc_jax.data.pictures import resize_short
+from aigc_jax.data import center_crop, compose, crop, flip_lr, load_data, normalize, random_resized_crop, resize_short
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.resnet import SIZES, ResNet, cifar

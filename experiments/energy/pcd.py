@@ -38,16 +38,16 @@ def experiment(
     labels: bool = True,  # only probes look at them; statically binarized MNIST has none
     binarize: Literal["dynamic", "threshold", "none"] = "dynamic",
     steps: int = 100_000,
-    batch_size: int = 100,  # section 3: mini-batches of 100
+    batch_size: int = 100,
     seed: int = 0,
-    hidden: int = 500,  # section 4
-    chains: int = 100,  # section 3: as many as examples in a mini-batch
-    sweeps: int = 1,  # section 3: one full Gibbs update a step
-    lr: float = 0.05,  # section 3: linearly to zero, from a rate chosen for each model and time budget
-    momentum: float = 0.0,  # section 3: none
+    hidden: int = 500,
+    chains: int = 100,  # as many as examples in a batch
+    sweeps: int = 1,  # one full Gibbs update a step
+    lr: float = 0.05,  # linearly to zero; the paper chooses the rate for each model and time budget
+    momentum: float = 0.0,  # the paper has none
     weight_decay: float = 1e-4,  # of the weights alone; chosen in the same way
     init: float = 0.01,  # Hinton 2010, section 8
-    rungs: tuple[int, ...] = (500, 4000, 10_000),  # Salakhutdinov and Murray 2008, section 5: up to 0.5, 0.9, 1
+    rungs: tuple[int, ...] = (500, 4000, 10_000),  # Salakhutdinov and Murray 2008: up to 0.5, 0.9, 1
     ais_chains: int = 100,  # the same
     sample_sweeps: int = 1000,
 ) -> Experiment:

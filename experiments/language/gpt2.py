@@ -64,7 +64,7 @@ def experiment(
     prompt: int = 32,  # tokens of an evaluation window that a sample continues
     sample_steps: int | None = None,  # new tokens; None fills the context
     temperature: float = 1.0,
-    top_k: int | None = 40,  # section 3.8 and the samples of the appendix
+    top_k: int | None = 40,  # the samples published with the paper
     top_p: float | None = None,
     seed: int = 0,
 ) -> Experiment:

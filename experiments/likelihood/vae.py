@@ -55,7 +55,7 @@ def experiment(
     optimizer: Literal["adagrad", "adam"] = "adagrad",  # section 5
     lr: float = 0.01,  # section 5: of {0.01, 0.02, 0.1}
     lr_end: float = 1.0,  # share of lr at the last step, along a cosine
-    init: float | None = 0.01,  # section 5: N(0, 0.01^2); None is variance 1 / fan-in
+    init: float | None = 0.01,  # section 5: N(0, 0.01), read as a deviation; None is variance 1 / fan-in
     weight_decay: float = 1 / 60_000,  # section 5: the prior N(0, I) over weights, per example of MNIST
     beta: float = 1.0,  # weight of the KL in the loss
     warm_up: int = 0,  # steps over which it rises to beta

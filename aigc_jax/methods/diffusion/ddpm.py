@@ -53,7 +53,7 @@ def ddpm(
     steps:       the sampler; None is ancestral sampling over all of `schedule`.
     guidance:    scale of classifier-free guidance; 1 is the conditional model.
     clip:        what the sampler does with x0_hat.
-    bound_terms: calls of the network for the estimate of bits per dimension in `evaluate`.
+    bound_terms: terms of the bound that `evaluate` draws for its estimate of bits per dimension; L_0 is always there.
 
     `evaluate` gives {"mse", "bits_per_dim"}: L_simple at one random t an example, and an unbiased estimate of the
     bound.

@@ -5,8 +5,8 @@ chains, so that the loss is
 
     mean F(v_0) - mean F(stop_gradient(v_k))
 
-whose gradient is the paper's <v h>_data - <v h>_model, with h replaced by its probability given v: the same mean,
-less variance. The chains are never reset: each step moves them by k Gibbs sweeps from where the step before left
+whose gradient is minus the paper's <v h>_data - <v h>_model, with h replaced by its probability given v: the same
+mean, less variance. The chains are never reset: each step moves them by k Gibbs sweeps from where the step before left
 them, and since the parameters move little in between they stay near equilibrium. They lie in `memory`, hence in every
 checkpoint. The loss is a difference of two energies; it is no likelihood, and does not fall as the model learns.
 """

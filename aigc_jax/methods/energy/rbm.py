@@ -26,7 +26,7 @@ ENUMERABLE = 20  # units: 2^20 terms of a log-sum-exp
 
 
 def init_rbm(key: Array, visible: int, hidden: int, scale: float = 0.01) -> RBM:
-    """W ~ N(0, scale^2), biases zero (Hinton 2010, section 8)."""
+    """W ~ N(0, scale^2), 0.01 as in Hinton 2010, section 8; biases zero, where he gives the visible ones log-odds."""
     kernel = scale * jax.random.normal(key, (visible, hidden))
     return {"kernel": kernel, "visible_bias": jnp.zeros(visible), "hidden_bias": jnp.zeros(hidden)}
 
@@ -107,10 +107,10 @@ def transposed(rbm: RBM) -> RBM:
 
 
 def annealed_log_z(rbm: RBM, key: Array, betas: ArrayLike, chains: int = 100, base: ArrayLike = 0.0) -> AIS:
-    """log Z by annealing from independent units (Salakhutdinov and Murray 2008, section 4.2).
+    """log Z by annealing from independent units (Salakhutdinov and Murray 2008).
 
-    log p*_beta(v) = ((1 - beta) base + beta b).v + sum_j softplus(beta (c_j + (W'v)_j)),   log Z_0 = sum
-    softplus(base) + H log 2
+    log p*_beta(v) = ((1 - beta) base + beta b).v + sum_j softplus(beta (c_j + (W'v)_j))
+    log Z_0          = sum softplus(base) + H log 2
 
     betas: [K + 1], rising from 0 to 1.
     base:  visible logits at beta = 0. The log-odds of the data's means start the chains near the data; 0 is uniform.
@@ -131,7 +131,7 @@ def annealed_log_z(rbm: RBM, key: Array, betas: ArrayLike, chains: int = 100, ba
 def ladder(rungs: Sequence[int], ends: Sequence[float] = (0.5, 0.9, 1.0)) -> np.ndarray:
     """Inverse temperatures from 0 to 1 in even steps, `rungs[i]` of them up to `ends[i]`: [sum(rungs) + 1].
 
-    (500, 4000, 10000) is the ladder of Salakhutdinov and Murray (2008), section 5. Raises ValueError unless there are
+    (500, 4000, 10000) is the ladder of Salakhutdinov and Murray (2008). Raises ValueError unless there are
     as many positive numbers of rungs as ends.
     """
     if len(rungs) != len(ends) or min(rungs) < 1:

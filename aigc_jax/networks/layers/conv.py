@@ -88,8 +88,8 @@ def conv_transpose(
 
     x:       [B, *space, C].
     kernel:  [*k, C, features], not flipped.
-    padding: "SAME" (output n * stride), "VALID" (n * stride + max(k - stride, 0)), or pairs (before, after) of zeros around
-             the spread input.
+    padding: "SAME" (output n * stride), "VALID" (n * stride + max(k - stride, 0)), or zeros around the spread input: a
+             number of them on either side, or pairs (before, after) for each axis.
 
     Returns [B, *space', features]. Raises ValueError for shapes that do not fit.
     """
