@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.networks.gpt import GPT, SIZES, stack_blocks
+from aigc_jax.networks.gpt import GPT, SIZES, Block, stack_blocks
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gpt2.npz"
 TINY = dict(vocab=13, context=12, width=12, depth=2, heads=3, dropout=0.0)
@@ -162,6 +162,26 @@ def test_dropout_draws_from_its_key_in_training_only(scan):
     assert jnp.array_equal(one, same) and not jnp.allclose(one, other)
     whole, without = (jax.jit(each.apply)(variables, tokens) for each in (net, tiny(scan=scan)))
     assert jnp.array_equal(whole, without)
+
+
+def test_dropout_falls_on_the_embeddings_and_on_what_each_branch_writes():
+    """Each place by itself, the others silenced by zero weights."""
+
+    def silenced(params, *names):
+        return {name: jax.tree.map(jnp.zeros_like, one) if name in names else one for name, one in params.items()}
+
+    net, tokens = tiny(dropout=0.5), random_tokens()
+    params = silenced(random_params(net), "block_0", "block_1")
+    rngs = {"dropout": jax.random.key(0)}
+    dropped = net.apply({"params": params}, tokens, train=True, rngs=rngs)
+    assert not jnp.allclose(dropped, net.apply({"params": params}, tokens))
+    params, x = random_params(net)["block_0"], jax.random.normal(jax.random.key(1), (2, 5, 12))
+    for other in ("out", "down"):
+        variables = {"params": silenced(params, other)}
+        train, plain = (
+            Block(3, 0.02, 0.5, train).apply(variables, x, None, 0, rngs=rngs)[0] for train in (True, False)
+        )
+        assert not jnp.allclose(train, plain)
 
 
 def test_half_precision_computes_in_half_and_answers_in_float32():

@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -130,6 +131,41 @@ def test_each_optimizer_moves_its_own_network_alone():
         assert {"generator/loss", "discriminator/loss", "real_accuracy", "fake_accuracy"} <= set(metrics)
 
 
+def test_one_step_written_by_hand():
+    """D first, on real and fake batches one after the other; then G against the new D, with noise of its own."""
+    m, key = method(), jax.random.key(1)
+    before = m.init(jax.random.key(0), batch())
+    stats = before.memory["discriminator_stats"]
+
+    def apply(net, params, stats, x):
+        out, updated = net.apply({"params": params, "batch_stats": stats}, x, train=True, mutable=["batch_stats"])
+        return out, updated["batch_stats"]
+
+    def fakes(params, key):
+        return apply(Up(), params, before.memory["generator_stats"], g.draw(key, 32, 5))
+
+    def d_loss(params):
+        real, of_real = apply(Down(), params, stats["real"], batch()["image"])
+        fake, of_fake = apply(
+            Down(), params, stats["fake"], fakes(before.params["generator"], jax.random.fold_in(key, 0))[0]
+        )
+        loss = jnp.mean(jax.nn.softplus(-real["logits"]) + jax.nn.softplus(fake["logits"]))
+        return loss, {"real": of_real, "fake": of_fake}
+
+    def g_loss(params):
+        fake, after = fakes(params, jax.random.fold_in(key, 1))
+        return jnp.mean(jax.nn.softplus(-apply(Down(), d, stats["fake"], fake)[0]["logits"])), after
+
+    gradient, discriminator_stats = jax.grad(d_loss, has_aux=True)(before.params["discriminator"])
+    d = jax.tree.map(lambda p, q: p - 0.1 * q, before.params["discriminator"], gradient)
+    gradient, generator_stats = jax.grad(g_loss, has_aux=True)(before.params["generator"])
+    expected = {"generator": jax.tree.map(lambda p, q: p - 0.1 * q, before.params["generator"], gradient)}
+    after, _ = m.step(before, batch(), key)
+    chex.assert_trees_all_close(after.params, {**expected, "discriminator": d}, rtol=1e-4, atol=1e-5)
+    memory = {"generator_stats": generator_stats, "discriminator_stats": discriminator_stats}
+    chex.assert_trees_all_close(after.memory, memory, rtol=1e-4, atol=1e-5)
+
+
 def test_statistics_of_real_and_of_fake_batches_are_kept_apart():
     m = method()
     state = m.init(jax.random.key(0), batch())
@@ -157,6 +193,10 @@ def test_evaluation_and_sampling_leave_no_trace_and_examples_do_not_see_each_oth
     )
     np.testing.assert_array_equal(metrics["real_accuracy"], metrics["real_logit"] > 0)
     np.testing.assert_array_equal(metrics["fake_accuracy"], metrics["fake_logit"] < 0)
+    for kind, x in (("real", batch()["image"]), ("fake", m.sample(state, batch(), key))):
+        variables = {"params": state.params["discriminator"], "batch_stats": state.memory["discriminator_stats"][kind]}
+        logits = Down().apply(variables, x, train=False)["logits"]
+        np.testing.assert_allclose(metrics[f"{kind}_logit"], logits, rtol=1e-4, atol=1e-5)
     half = {"image": batch()["image"][:16]}
     np.testing.assert_allclose(
         m.evaluate(state, half, key)["real_logit"], metrics["real_logit"][:16], rtol=1e-4, atol=1e-5
@@ -195,6 +235,7 @@ def test_against_a_network_that_stands_still_the_other_wins(loss):
     assert after["real_accuracy"] > 0.9 and after["fake_accuracy"] > 0.9
     before, after = before_and_after(moves, still)
     assert after["generator/loss"] < before["generator/loss"] - 0.05
+    assert (before["generator/loss"] < 0) == (loss == "minimax")  # log(1 - D) is negative, -log D positive
 
 
 def test_the_strip_shows_samples_in_the_order_of_training(tmp_path):

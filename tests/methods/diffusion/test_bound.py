@@ -69,6 +69,19 @@ def network(x, t):
 X = np.random.RandomState(0).choice(np.arange(256) / 127.5 - 1, (64, 2, 2, 1)).astype(np.float32)
 
 
+@pytest.mark.parametrize("t", [0, 7, 39])
+def test_a_term_is_that_of_the_network_whose_x0_is_clipped_unless_told_otherwise(t):
+    def clipped(x, t):
+        x0 = jnp.clip(s.predict_x0(SHORT, x, t, network(x, t)), -1, 1)
+        a = s.at(SHORT.alpha_bar, t, x)
+        return (x - jnp.sqrt(a) * x0) / jnp.sqrt(1 - a)
+
+    rows, noise = jnp.full(64, t), jax.random.normal(jax.random.key(0), X.shape)
+    as_it_is, by_hand = (bound.term(SHORT, net, jnp.asarray(X), rows, noise, clip=False) for net in (network, clipped))
+    np.testing.assert_allclose(bound.term(SHORT, network, jnp.asarray(X), rows, noise), by_hand, rtol=1e-3, atol=1e-4)
+    assert jnp.max(jnp.abs(as_it_is - by_hand)) > 0.01
+
+
 def test_the_terms_of_the_full_bound_are_those_of_a_slow_loop():
     key = jax.random.key(5)
     parts = jax.jit(lambda x: bound.full_bound(SHORT, network, x, key, "fixed_small"))(X)

@@ -50,6 +50,12 @@ def test_every_step_of_ddim_keeps_the_marginals():
         np.testing.assert_allclose(steps.on_eps**2 + steps.sigma**2, 1 - LINEAR.alpha_bar_previous[::-1], atol=1e-12)
 
 
+def test_the_noise_of_ddim_is_proportional_to_eta():
+    none, half, whole = (samplers.ddim(LINEAR, eta).sigma for eta in (0.0, 0.5, 1.0))
+    assert not np.any(none)
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-12)
+
+
 # Errors of first order from x_1 = 1.3, continuous noise levels with beta from 0.1 to 20, steps uniform in log(alpha / sigma)
 @pytest.mark.parametrize(
     "count, error", [(10, 0.1382), (20, 7.325e-2), (40, 3.772e-2), (80, 1.914e-2), (160, 9.643e-3)]

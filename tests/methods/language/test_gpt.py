@@ -133,6 +133,26 @@ def test_it_learns_a_batch_by_heart_and_continues_it():
     chex.assert_trees_all_equal(drawn, batch["tokens"][:, :6])
 
 
+def test_dropout_acts_in_training_only():
+    net = GPT(vocab=7, context=8, width=12, depth=2, heads=3, dropout=0.5)
+    dropped, whole = language_model(net, optax.sgd(0.1)), language_model(NET, optax.sgd(0.1))
+    state, key = born(whole), jax.random.key(0)
+    one, other = (jax.jit(m.step)(state, batch_of(), key)[1]["loss"] for m in (dropped, whole))
+    assert abs(one - other) > 1e-3
+    chex.assert_trees_all_close(*(jax.jit(m.evaluate)(state, batch_of(), key) for m in (dropped, whole)))
+
+
+@pytest.mark.parametrize("restriction", [dict(top_k=1), dict(top_p=1e-6), dict(temperature=1e-6)])
+def test_samples_restricted_to_the_likeliest_token_are_the_greedy_ones(restriction):
+    greedy = language_model(NET, optax.sgd(0.1), prompt=3, temperature=0.0)
+    state = born(greedy, scale=2.0)
+    key, batch = jax.random.key(0), batch_of(rows=8)
+    free, restricted = (language_model(NET, optax.sgd(0.1), prompt=3, **knobs) for knobs in ({}, restriction))
+    expected = greedy.sample(state, batch, key)
+    chex.assert_trees_all_equal(restricted.sample(state, batch, key), expected)
+    assert jnp.any(free.sample(state, batch, key) != expected)
+
+
 def test_samples_start_with_the_prompt_and_follow_the_key():
     method = language_model(NET, optax.sgd(0.1), prompt=3, temperature=1.5)
     state, batch = born(method, scale=5.0), batch_of(rows=8)
