@@ -7,6 +7,8 @@
 ImageNet nets see random-resized crops, as all who reproduce them do, where the paper scales the shorter side to
 256 .. 480, crops 224 and shifts colours; the learning rate falls every 30 epochs, where the paper waits for plateaus.
 Weight decay falls on every parameter.
+
+The laptop run reaches 99 % on the digits held out, that on MNIST 99.4 % of its test set with 75,002 parameters.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ PRESETS = {
                    steps=1000, batch_size=64, falls=(), warmup=20),
 }  # fmt: skip
 EXPECTED = {
-    "mnist": dict(metric="eval/accuracy", value=0.993, tolerance=0.001, direction="max", device="2 CPU cores",
+    "mnist": dict(metric="eval/accuracy", value=0.9937, tolerance=0.0007, direction="max", device="2 CPU cores",
                   minutes=20),
     "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.006, direction="max", device="2 CPU cores",
                    minutes=1),
