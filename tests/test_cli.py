@@ -241,7 +241,7 @@ def test_hyphen_and_underscore_and_equals_and_minus(run, own, tmp_path):
 def test_default_folder_and_a_resumed_run_that_is_lengthened(run, own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("train", own, "--steps", "1", "--quiet")
-    assert code == 0 and out.startswith("eval/mse = ") and out.splitlines()[-1] == "runs/linear-paper"
+    assert code == 0 and out.strip() == "runs/linear-paper"
     assert (
         read_json(Path("runs/linear-paper/config.json"))["knobs"]["steps"] == 3
     )  # schedules are those of the whole run
@@ -250,6 +250,16 @@ def test_default_folder_and_a_resumed_run_that_is_lengthened(run, own, tmp_path,
     assert run("train", own, "--steps", "4", "--resume", "--quiet")[0] == 0  # one more than the preset has
     steps = [json.loads(line)["step"] for line in Path("runs/linear-paper/metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_the_figure_of_a_preset_judges_runs_of_the_preset_only(run, own, tmp_path):
+    def verdict(folder, *words):
+        code, out, _ = run("train", own, "--quiet", "--workdir", tmp_path / folder, *words)
+        assert code == 0
+        return [line for line in out.splitlines() if "expected" in line]
+
+    assert len(verdict("whole")) == 1
+    assert verdict("short", "--steps", "1") == verdict("other", "--lr", "0.3") == []
 
 
 def test_evaluate_prints_one_json_document(run, trained):

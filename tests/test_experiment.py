@@ -101,6 +101,19 @@ def test_the_catalogue_lists_experiments_by_chapter_and_imports_none(tree):
     assert find("glow") == entries["glow"]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("import no_such_module", "own.py line 2: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("X = 1 / 0", "own.py line 2: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_says_where(own, line, message):
+    path = own(f"PRESETS = {{'paper': {{}}}}\n{line}\ndef experiment(): ...\n")
+    with pytest.raises(UserError, match=message):
+        load(str(path))
+
+
 def test_two_experiments_of_one_name_are_refused_with_both_places(tree):
     (experiments._root() / "likelihood" / "gan.py").write_text(textwrap.dedent(OWN))
     places = ".*adversarial/gan.py or .*likelihood/gan.py"
@@ -221,7 +234,7 @@ def test_a_network_in_a_file_of_ones_own_may_have_annotations_that_are_text(own)
 def test_a_file_that_fails_to_import_is_not_kept(own):
     path = own("PRESETS = {'paper': {}}\nimport nothing_of_the_kind\ndef experiment(*, steps: int = 1): ...")
     for _ in range(2):
-        with pytest.raises(ModuleNotFoundError):
+        with pytest.raises(UserError):
             load(str(path))
     assert str(path) not in sys.modules
 

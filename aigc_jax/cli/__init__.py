@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as stop:
         return _code(stop)
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _say(
+            "interrupted" + (": --resume continues from the newest checkpoint" if "train" in argv[:1] else ""), 130
+        )
     except BrokenPipeError:  # `aigc list | head`: nobody reads any more, so nothing can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -27,7 +27,7 @@ _LAZY = {
     "sources": ("open_source",),
     "manage": ("build", "show"),
     "transforms": ("compose", "scale", "to_unit", "normalize", "binarize", "dequantize", "one_hot", "window"),
-    "pictures": ("resize", "resize_short", "crop", "center_crop", "random_resized_crop", "flip_lr"),
+    "pictures": ("resize", "resize_short", "crop", "center_crop", "random_resized_crop", "flip_lr", "sized"),
     "augment": ("color_jitter", "grayscale", "gaussian_blur", "moco_v2", "two_views"),
     "tokenizers": ("Tokenizer", "make_tokenizer", "tokenize"),
 }

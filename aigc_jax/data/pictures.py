@@ -55,6 +55,22 @@ def center_crop(size: int, of: str = "image") -> Transform:
     return of_column(of, lambda x, rng: _cut(x, (_sizes(x) - size) // 2, size))
 
 
+def sized(size: int, of: str = "image") -> Transform:
+    """The pictures as they are. Raises UserError for one that is not size x size, before a crop would hide it."""
+
+    def checked(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        sizes = _sizes(x)
+        wrong = (sizes != size).any(1)
+        if wrong.any():
+            height, width = sizes[int(np.argmax(wrong))]
+            raise UserError(
+                f"a picture of {height} x {width}, where {size} x {size} is taken: set the size, or resize the data"
+            )
+        return _cut(x, np.zeros_like(sizes), size)  # one array, also of pictures that came one by one
+
+    return of_column(of, checked)
+
+
 def crop(size: int, pad: int = 0, of: str = "image") -> Transform:
     """A square at a random place of each picture, after `pad` black pixels were added on every side.
 

@@ -88,9 +88,9 @@ class Checkpoints:
     def restore(self, shapes: Any, shardings: Any, say: Say) -> Restored | None:
         """The newest whole checkpoint placed by `shardings`, or None if there is none at all.
 
-        A damaged one is moved to `damaged/` and the one before it taken; `say` is told. Raises UserError if all are
-        damaged, or if a whole one holds other arrays than `shapes` asks for; RunError if one that its seal shows to be
-        whole cannot be read, as for lack of memory.
+        A damaged one is moved to `damaged/` (not while `reading`) and the one before it taken; `say` is told. Raises
+        UserError if all are damaged, now or before, or if a whole one holds other arrays than `shapes` asks for; RunError if
+        one that its seal shows to be whole cannot be read, as for lack of memory.
         """
         steps = sorted(self.latest_manager.all_steps(), reverse=True)
         for step in steps:
@@ -104,9 +104,12 @@ class Checkpoints:
                     trouble = _reason(error)
                     if self._seal_path(step).exists():  # its files are right: the fault lies elsewhere, so it stays
                         raise RunError(f"checkpoint {step} is whole but cannot be read: {trouble}") from error
-            say(f"checkpoint {step} is damaged ({trouble}); moved to {self._set_aside(step)}")
-        if steps:
-            raise UserError(f"no checkpoint in {self.folder} is whole: all of {sorted(steps)} are damaged, see above")
+            moved = "" if self.reading else f"; moved to {self._set_aside(step)}"
+            say(f"checkpoint {step} is damaged ({trouble}){moved}")
+        damaged = sorted(steps) or sorted(path.name for path in (self.folder / "damaged").glob("*"))
+        if damaged:
+            raise UserError(f"no checkpoint in {self.folder} is whole: all of {damaged} are damaged; begin anew in another "
+                            "folder")  # fmt: skip
         return None
 
     def close(self) -> None:

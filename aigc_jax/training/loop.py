@@ -24,7 +24,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from aigc_jax.errors import RunError, UserError
-from aigc_jax.experiment import Experiment, find
+from aigc_jax.experiment import Experiment, find, resolve
 from aigc_jax.training import guards, report
 from aigc_jax.training import sharding as placement
 from aigc_jax.training.checkpoint import Checkpoints, Restored, write_json
@@ -68,7 +68,7 @@ def train(
     """
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
-    expected = _expected(experiment)  # now: a user's file may have changed by the end of the run
+    expected = _expected(experiment, steps)  # now: a user's file may have changed by the end of the run
     periods = make_periods(steps, log_every, eval_every, sample_every, save_every)
     plan = make_plan(experiment, mesh if isinstance(mesh, Mesh) else placement.make_mesh(mesh))
     stream = experiment.data.train(experiment.seed)
@@ -78,9 +78,11 @@ def train(
     donor = donor_of(init_from, plan) if init_from else None
     prepare(workdir, {"experiment": None, "preset": None, "knobs": {}, **experiment.config}, resume)
 
-    checkpoints = Checkpoints(workdir / "checkpoints", best=_best(expected))
+    checkpoints = Checkpoints(workdir / "checkpoints", best=_best(experiment))
     seed_key = jax.random.key(experiment.seed)
     restored = checkpoints.restore(plan.shapes, plan.shardings, _warn) if resume else None
+    if resume and not restored and (workdir / "result.json").exists():
+        raise UserError(f"{workdir} holds a finished run without its checkpoints: begin anew in another folder")
     if restored and restored.step > steps:
         raise UserError(
             f"{workdir} is at step {restored.step} already, past {steps}: ask for more than {restored.step} steps"
@@ -238,14 +240,29 @@ def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None) -> 
     log.say(f"report: {page}")
 
 
-def _expected(experiment: Experiment) -> dict[str, Any] | None:
-    """What the preset of this run is expected to reach, from the experiment file."""
+def _expected(experiment: Experiment, steps: int) -> dict[str, Any] | None:
+    """What this run is expected to reach: what its file promises of the preset, if the run is that of the preset.
+
+    Another seed, and another place of files, leave it the same run; fewer steps or any other knob do not.
+    """
+    config = experiment.config
+    if not config.get("experiment") or steps != experiment.steps:
+        return None
+    preset = resolve(find(config["experiment"]), config["preset"])
+    own = {"seed"} | ({"data"} if str(preset.get("data")).startswith("files:") else set())
+    if any(value != config["knobs"][name] for name, value in preset.items() if name not in own):
+        return None
+    return _promised(experiment)
+
+
+def _promised(experiment: Experiment) -> dict[str, Any] | None:
     config = experiment.config
     return find(config["experiment"]).expected.get(config["preset"]) if config.get("experiment") else None
 
 
-def _best(expected: dict[str, Any] | None) -> tuple[str, str] | None:
-    """The metric by which the best checkpoint is kept: the expected one, if it is measured during training."""
+def _best(experiment: Experiment) -> tuple[str, str] | None:
+    """The metric by which the best checkpoint is kept: the promised one, if it is measured during training."""
+    expected = _promised(experiment)
     if expected is None or not expected["metric"].startswith("eval/"):
         return None
     return expected["metric"], expected.get("direction", "min")

@@ -54,11 +54,14 @@ class Plan(NamedTuple):
 def make_plan(experiment: Experiment, mesh: Mesh) -> Plan:
     """Shapes, placements and cost of a run; nothing is allocated and no data opened.
 
-    Raises UserError if the mesh does not divide the batch, or a rule does not fit an array.
+    Raises UserError if the mesh does not divide the batch, the networks cannot be built, or a rule does not fit an array.
     """
     spec = dict(experiment.data.spec)
     placement.check_batch(mesh, rows_of(spec))
-    shapes = state_shapes(experiment)
+    try:
+        shapes = state_shapes(experiment)
+    except (TypeError, ValueError) as error:  # knobs that do not fit together, such as heads and width
+        raise UserError(f"{experiment.config.get('experiment', 'the experiment')} cannot be built: {error}") from error
     step = train_step(experiment.method, jax.random.key(experiment.seed))
     flops = count_flops(step, shapes, spec)
     native = has_primitive(jax.make_jaxpr(step)(shapes, spec).jaxpr, "conv_general_dilated")

@@ -19,7 +19,17 @@ import jax.numpy as jnp
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import center_crop, compose, crop, flip_lr, load_data, normalize, random_resized_crop, resize_short
+from aigc_jax.data import (
+    center_crop,
+    compose,
+    crop,
+    flip_lr,
+    load_data,
+    normalize,
+    random_resized_crop,
+    resize_short,
+    sized,
+)
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.resnet import SIZES, ResNet, cifar
@@ -94,7 +104,7 @@ def experiment(
         train = compose(random_resized_crop(size), mirror, colour)
         evaluate = compose(resize_short(size * 8 // 7), center_crop(size), colour)
     else:
-        train, evaluate = compose(crop(size, pad), mirror, colour), compose(center_crop(size), colour)
+        train, evaluate = compose(sized(size), crop(size, pad), mirror, colour), compose(sized(size), colour)
     spec = {"image": ((size, size, channels), "float32"), "label": ((), "int32", classes)}
     loaded = load_data(data, batch_size=batch_size, spec=spec, train=train, evaluate=evaluate)
     return Experiment(classifier(model, tx, smoothing=smoothing, micro_batches=micro_batches), loaded, steps, seed)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_jax.data import center_crop, compose, crop, flip_lr, load_data, random_resized_crop, resize, resize_short
+from aigc_jax.data import (
+    center_crop,
+    compose,
+    crop,
+    flip_lr,
+    load_data,
+    random_resized_crop,
+    resize,
+    resize_short,
+    sized,
+)
 from aigc_jax.data.pictures import interpolation, random_boxes
 from aigc_jax.errors import UserError
 
@@ -43,6 +53,13 @@ def test_pictures_of_one_size_and_of_many_agree(transform):
     one, other = run(transform, SAME, 3), run(transform, many(*SAME), 3)
     other = np.stack(list(other))
     assert one.shape == other.shape and np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_pictures_of_another_size_are_refused_before_a_crop_hides_them():
+    square = SAME[:, :9]
+    np.testing.assert_array_equal(run(sized(9), many(*square)), square)
+    with pytest.raises(UserError, match="a picture of 12 x 9, where 9 x 9 is taken"):
+        run(compose(sized(9), crop(9, pad=1)), many(square[0], SAME[0]))
 
 
 def test_floats_are_resampled_as_floats():

@@ -89,6 +89,8 @@ def test_all_damaged_is_an_error(folder):
         largest_file(folder / "latest" / step).unlink()
     with pytest.raises(UserError, match=r"no checkpoint in .* is whole: all of \[20, 30\] are damaged"):
         restore(folder)
+    with pytest.raises(UserError, match="are damaged; begin anew"):  # not a run that never saved
+        restore(folder)
 
 
 def test_half_a_checkpoint_is_never_the_latest(folder):
