@@ -28,7 +28,7 @@ demo: $(READY)
 	rm -rf $(DEMO)
 	@$(BIN)/aigc train ddpm --preset laptop --workdir $(DEMO)
 	@echo "svm/agreement above: the share of 500 samples in which a classifier trained on the real digits reads the digit asked for"
-	@echo "samples: $$($(BIN)/aigc sample $(DEMO) --n 64 --out $(DEMO)/grid.png)"
+	@echo "samples: $$($(BIN)/aigc sample $(DEMO) --n 100 --label 0,1,2,3,4,5,6,7,8,9 --out $(DEMO)/grid.png)"
 	@echo "report:  $(DEMO)/report.html"
 
 test: $(READY)

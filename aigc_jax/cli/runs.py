@@ -98,6 +98,9 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="F", help="file to write, its suffix added; DIR/samples/sample without it"
     )
+    parser.add_argument(
+        "--label", type=_labels, metavar="A,B,...", help="classes to ask for, in turn; those of the data without it"
+    )
     parser.add_argument("--devices", type=positive, metavar="N", help="simulate this many devices on the CPU")
 
 
@@ -105,8 +108,15 @@ def sample(arguments: argparse.Namespace) -> None:
     run = _open(arguments)
     from aigc_jax.training.samples import save_samples
 
-    decoded = run.data.decode(run.sample(run.condition(arguments.n)))
+    decoded = run.data.decode(run.sample(run.condition(arguments.n, arguments.label)))
     print(save_samples(arguments.out or arguments.folder / "samples" / "sample", decoded))
+
+
+def _labels(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes class numbers such as 3 or 0,1,2, not {text!r}") from None
 
 
 def _open(arguments: argparse.Namespace) -> Any:

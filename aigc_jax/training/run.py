@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +95,12 @@ class Run:
             metrics |= {f"{name}/{metric}": float(value) for metric, value in evaluator(self).items()}
         return metrics
 
-    def condition(self, n: int) -> dict[str, np.ndarray]:
+    def condition(self, n: int, labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """A batch of n rows of the evaluation split, as a condition to sample from; rows repeat if there are fewer.
 
-        Raises UserError if the split is empty.
+        labels: classes to ask for instead of those of the rows; they repeat, too.
+
+        Raises UserError if the split is empty, and for labels that the sampler does not read or the data has not.
         """
         kept, rows = [], 0
         for batch in self._split(None):
@@ -109,7 +111,22 @@ class Run:
         if not rows:
             raise UserError(f"{self._name()}: the evaluation split holds no example")
         order = np.arange(n) % rows
-        return {name: np.concatenate([part[name] for part in kept])[order] for name in kept[0]}
+        batch = {name: np.concatenate([part[name] for part in kept])[order] for name in kept[0]}
+        return batch if labels is None else self._labelled(batch, labels)
+
+    def _labelled(self, batch: dict[str, np.ndarray], labels: Sequence[int]) -> dict[str, np.ndarray]:
+        if self.method.sample is None or "label" not in batch:
+            raise UserError(f"{self._name()} does not sample by class")
+        jaxpr = jax.make_jaxpr(self.method.sample)(self.state, batch, self.key).jaxpr
+        paths = [path for path, _ in jax.tree_util.tree_flatten_with_path((self.state, batch, self.key))[0]]
+        label = jaxpr.invars[paths.index((jax.tree_util.SequenceKey(1), jax.tree_util.DictKey("label")))]
+        if not any(label is read for equation in jaxpr.eqns for read in equation.invars):
+            raise UserError(f"{self._name()} does not sample by class: its sampler reads no label")
+        classes = len(self.data.info.get("classes") or ())
+        for one in labels:
+            if one < 0 or (classes and one >= classes):
+                raise UserError(f"there is no class {one}: those of {self._name()} are 0 to {classes - 1}")
+        return {**batch, "label": np.resize(np.asarray(labels, batch["label"].dtype), len(batch["label"]))}
 
     def history(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`."""

@@ -12,7 +12,7 @@ import pytest
 import aigc_jax as aigc
 from aigc_jax.errors import UserError
 from aigc_jax.training import loop
-from aigc_jax.training.run import open_run
+from aigc_jax.training.run import Run, open_run
 
 PCD = dict(data="synthetic", hidden=12, ais_chains=4, batch_size=16)
 
@@ -45,6 +45,18 @@ def test_a_knob_of_sampling_may_change(trained):
     few, many = (open_run(trained, sample_sweeps=n).sample(batch) for n in (1, 50))
     assert few.shape == many.shape == batch["image"].shape
     assert not np.array_equal(few, many)
+
+
+def test_a_class_can_be_asked_for_where_the_sampler_reads_it(trained):
+    with pytest.raises(UserError, match="pcd does not sample by class"):
+        open_run(trained).condition(4, [1])
+    experiment = aigc.load("ddpm", preset="laptop", data="synthetic", batch_size=8)
+    run = Run(
+        experiment, jax.eval_shape(experiment.method.init, jax.random.key(0), experiment.data.spec), None, None, None
+    )
+    np.testing.assert_array_equal(run.condition(5, [3, 1])["label"], [3, 1, 3, 1, 3])
+    with pytest.raises(UserError, match="no class -1"):
+        run.condition(2, [-1])
 
 
 def test_a_knob_that_changes_the_state_is_refused(trained):
