@@ -32,7 +32,7 @@ demo: $(READY)
 	@echo "report:  $(DEMO)/report.html"
 
 test: $(READY)
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
