@@ -54,9 +54,10 @@ def main() -> None:
         return
     rows: list[dict[str, Any]] = []
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    head = protocol(arguments)  # before the record itself makes the checkout differ from its commit
     for case in arguments.cases:  # written after each, so that what was measured is not lost with what fails later
         rows.append(compare(case, arguments))
-        arguments.out.write_text(json.dumps({**protocol(arguments), "cases": rows}, indent=2) + "\n")
+        arguments.out.write_text(json.dumps({**head, "cases": rows}, indent=2) + "\n")
     table(rows)
 
 

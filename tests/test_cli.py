@@ -383,27 +383,6 @@ def test_data_show_counts_examples(run):
     assert code == 2 and err.count("\n") == 1
 
 
-def test_doctor_knows_the_same_lowest_versions_as_requirements_txt():
-    from aigc_jax.cli import doctor
-
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    required = dict(line.split(">=") for line in lines if ">=" in line)
-    for name, lowest in doctor.LOWEST.items():
-        assert lowest == required["jax" if name == "jaxlib" else name], name
-
-
-def test_doctor_names_what_is_out_of_the_window(run, monkeypatch):
-    from aigc_jax.cli import doctor
-
-    code, out, _ = run("doctor", "--json")
-    found = json.loads(out)
-    assert code == 0 and found["problems"] == [] and len(found["devices"]) == 8
-    monkeypatch.setitem(doctor.LOWEST, "jax", "99.1")
-    monkeypatch.setitem(doctor.USED_FOR, "no-such-package", ("no_such_package", "nothing at all"))
-    code, out, _ = run("doctor")
-    assert code == 1 and "needed is 99.1 or later" in out and "no-such-package: nothing at all" in out
-
-
 def test_a_file_run_by_itself_is_aigc_train_of_it_on_simulated_devices(own, tmp_path):
     words = ("--steps", "2", "--devices", "2", "--mesh", "data=2", "--quiet")
     done = shell(own, *words, "--workdir", tmp_path / "run")

@@ -115,6 +115,7 @@ class Run:
         return batch if labels is None else self._labelled(batch, labels)
 
     def _labelled(self, batch: dict[str, np.ndarray], labels: Sequence[int]) -> dict[str, np.ndarray]:
+        """The batch under other labels, if the program of the sampler reads them: else they would change nothing, unseen."""
         if self.method.sample is None or "label" not in batch:
             raise UserError(f"{self._name()} does not sample by class")
         jaxpr = jax.make_jaxpr(self.method.sample)(self.state, batch, self.key).jaxpr
@@ -123,8 +124,10 @@ class Run:
         if not any(label is read for equation in jaxpr.eqns for read in equation.invars):
             raise UserError(f"{self._name()} does not sample by class: its sampler reads no label")
         classes = len(self.data.info.get("classes") or ())
+        if not classes:
+            raise UserError(f"{self._name()}: {self.data.info['source']} names no classes to ask for")
         for one in labels:
-            if one < 0 or (classes and one >= classes):
+            if not 0 <= one < classes:
                 raise UserError(f"there is no class {one}: those of {self._name()} are 0 to {classes - 1}")
         return {**batch, "label": np.resize(np.asarray(labels, batch["label"].dtype), len(batch["label"]))}
 

@@ -50,13 +50,14 @@ def test_a_knob_of_sampling_may_change(trained):
 def test_a_class_can_be_asked_for_where_the_sampler_reads_it(trained):
     with pytest.raises(UserError, match="pcd does not sample by class"):
         open_run(trained).condition(4, [1])
-    experiment = aigc.load("ddpm", preset="laptop", data="synthetic", batch_size=8)
+    experiment = aigc.load("ddpm", preset="laptop", batch_size=8)
     run = Run(
         experiment, jax.eval_shape(experiment.method.init, jax.random.key(0), experiment.data.spec), None, None, None
     )
     np.testing.assert_array_equal(run.condition(5, [3, 1])["label"], [3, 1, 3, 1, 3])
-    with pytest.raises(UserError, match="no class -1"):
-        run.condition(2, [-1])
+    for wrong in (-1, 10):
+        with pytest.raises(UserError, match=f"no class {wrong}: those of ddpm are 0 to 9"):
+            run.condition(2, [wrong])
 
 
 def test_a_knob_that_changes_the_state_is_refused(trained):
