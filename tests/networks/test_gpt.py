@@ -27,14 +27,10 @@ def random_tokens(batch=2, length=9):
     return jnp.asarray(np.random.default_rng(1).integers(0, TINY["vocab"], (batch, length), np.int32))
 
 
-@pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize(
-    "size, count", [("124m", 124_439_808), ("355m", 354_823_168), ("774m", 774_030_080), ("1558m", 1_557_611_200)]
-)
-def test_parameter_counts_are_the_published_ones(size, count, scan):
-    net = GPT(**SIZES[size], scan=scan or SIZES[size]["depth"] > 24)
+def test_a_scanned_stack_has_as_many_parameters():
+    net = GPT(**SIZES["124m"], scan=True)
     params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 124_439_808
 
 
 def from_transformers(weights):

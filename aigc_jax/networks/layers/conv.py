@@ -29,7 +29,7 @@ from aigc_jax.networks.layers import conv_forms as forms
 
 Form = Literal["native", "product", "slices", "winograd"]
 Padding = str | int | Sequence[tuple[int, int]]
-NARROW = 32  # channels below which the transforms of Winograd cost more than they save
+NARROW = 64  # channels below which the transforms of Winograd cost more than they save
 
 conv_form = jax.make_user_context(None)
 """`with conv_form("native"): ...` is the form of the convolutions traced inside that do not name one."""
