@@ -23,6 +23,7 @@ _LAZY = {
     "TrainState": "core",
     "train": "training.loop",
     "open_run": "training.run",
+    "keep_heap": "heap",
     "UserError": "errors",
     "RunError": "errors",
 }

@@ -159,7 +159,10 @@ def random_batch(case: str) -> dict[str, Any]:
 
 
 def ours(case: str, cores: int) -> tuple[Step, int, dict[str, str]]:
-    """A step of `aigc_jax.core.descend`, compiled with the state donated, as the trainer does."""
+    """A step of `aigc_jax.core.descend`, compiled with the state donated and the heap kept, as `aigc train` does."""
+    from aigc_jax.heap import keep_heap
+
+    keep_heap()
     import flax
     import jax
     import optax

@@ -14,6 +14,7 @@ FILES = [path for folder in ("aigc_jax", "experiments") for path in (ROOT / fold
 
 FLOORS = {
     "aigc_jax.errors": 0,
+    "aigc_jax.heap": 0,
     "aigc_jax.core": 1,
     "aigc_jax.networks": 1,
     "aigc_jax.data": 1,

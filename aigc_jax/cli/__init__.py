@@ -19,12 +19,18 @@ import traceback
 from aigc_jax.cli.parser import parse
 from aigc_jax.cli.table import COMMANDS, overview
 from aigc_jax.errors import RunError, UserError, nearest
+from aigc_jax.heap import keep_heap
 
 OPTIONS = ("--help", "--version", "--debug")  # those that need no command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code. argv: the words after `aigc`; None means those of this process."""
+    """Runs one command and returns its exit code.
+
+    argv: the words after `aigc`; None means those of this process, which then keeps its heap between steps.
+    """
+    if argv is None:
+        keep_heap()
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     try:
@@ -53,6 +59,7 @@ def run_file(path: str) -> None:
     if __name__ == "__main__":
         run_file(__file__)
     """
+    keep_heap()
     sys.exit(main(["train", path, *sys.argv[1:]]))
 
 

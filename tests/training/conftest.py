@@ -60,6 +60,6 @@ def tiny():
 
 
 @pytest.fixture
-def train():
-    """The trainer on one device, in silence, with one checkpoint at the end."""
+def train(no_report):
+    """The trainer on one device, in silence, with one checkpoint at the end and no page."""
     return functools.partial(loop.train, mesh=make_mesh(devices=jax.devices()[:1]), quiet=True, save_every=1000)

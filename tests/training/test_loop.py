@@ -37,8 +37,8 @@ def test_calls_end_where_something_is_due():
     assert stops == [4, 6, 8, 10, 12, 16, 18, 20, 21]
 
 
-def test_a_run_leaves_its_folder_complete(tiny, train, tmp_path):
-    run = train(tiny(), tmp_path / "run", log_every=3, eval_every=10)
+def test_a_run_leaves_its_folder_complete(tiny, tmp_path):
+    run = loop.train(tiny(), tmp_path / "run", mesh={"data": 8}, quiet=True, log_every=3, eval_every=10)
     written = rows(run.workdir)
     assert [row["step"] for row in written] == sorted({*range(3, 41, 3), 10, 20, 30, 40})
     assert all(("eval/mse" in row) == (row["step"] % 10 == 0) for row in written)

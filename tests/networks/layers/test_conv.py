@@ -108,15 +108,15 @@ def test_winograd_is_chosen_for_large_images_of_many_channels_in_float32():
     def products(x, kernel, strides=1):
         return str(jax.make_jaxpr(lambda x, k: conv(x, k, strides))(x, kernel))
 
-    x, kernel = normal(0, 2, 4, 4, 32), normal(1, 3, 3, 32, 32)
-    assert "[16,8,32]" in products(x, kernel), "16 products over a quarter of the 2 x 4 x 4 positions"
+    x, kernel = normal(0, 2, 4, 4, 64), normal(1, 3, 3, 64, 64)
+    assert "[16,8,64]" in products(x, kernel), "16 products over a quarter of the 2 x 4 x 4 positions"
     for other in (
         products(x[..., :8], kernel[..., :8, :]),
         products(x, kernel, strides=2),
         products(x[:, :2], kernel),
         products(x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)),
     ):
-        assert "[16,8,32]" not in other and "dot_general" in other
+        assert "[16,8,64]" not in other and "dot_general" in other
 
 
 def test_dilation_and_other_numbers_of_axes():
