@@ -23,3 +23,12 @@ def no_report(monkeypatch):
     from aigc_jax.training import report
 
     monkeypatch.setattr(report, "write", lambda run: run.workdir / "report.html")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    """Compiled programs of one file are of no use to the next; kept, those of the whole suite fill gigabytes."""
+    yield
+    import jax
+
+    jax.clear_caches()

@@ -89,7 +89,7 @@ def test_the_terms_of_the_full_bound_are_those_of_a_slow_loop():
     for t in range(40):
         noise = jax.random.normal(jax.random.fold_in(key, t), X.shape)
         terms.append(bound.term(SHORT, network, jnp.asarray(X), jnp.full(64, t), noise, "fixed_small"))
-    np.testing.assert_allclose(parts["decoder"], terms[0] / (4 * np.log(2)), rtol=1e-4)
+    np.testing.assert_allclose(parts["decoder"], terms[0] / (4 * np.log(2)), rtol=1e-3)  # a difference of two tails
     np.testing.assert_allclose(parts["denoising"], sum(terms[1:]) / (4 * np.log(2)), rtol=1e-4)
     total = parts["prior"] + parts["denoising"] + parts["decoder"]
     np.testing.assert_allclose(parts["bits_per_dim"], total, rtol=1e-6)
