@@ -4,6 +4,7 @@ from aigc_jax.networks.layers.activations import gelu
 from aigc_jax.networks.layers.attention import attention
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
+from aigc_jax.networks.layers.drop_path import DropPath, linear_rates
 from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from aigc_jax.networks.layers.pooling import max_pool
 from aigc_jax.networks.layers.positions import sinusoidal, timestep_embedding
@@ -14,6 +15,7 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "Dense",
+    "DropPath",
     "GroupNorm",
     "LayerNorm",
     "RMSNorm",
@@ -25,6 +27,7 @@ __all__ = [
     "gelu",
     "gru",
     "linear",
+    "linear_rates",
     "lstm",
     "max_pool",
     "sinusoidal",
