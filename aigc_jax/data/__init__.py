@@ -26,9 +26,22 @@ _LAZY = {
     "text": ("load_text",),
     "sources": ("open_source",),
     "manage": ("build", "show"),
-    "transforms": ("compose", "scale", "to_unit", "normalize", "binarize", "dequantize", "one_hot", "window"),
+    "transforms": (
+        "compose",
+        "scale",
+        "to_unit",
+        "normalize",
+        "binarize",
+        "dequantize",
+        "one_hot",
+        "window",
+        "repeated",
+    ),
     "pictures": ("resize", "resize_short", "crop", "center_crop", "random_resized_crop", "flip_lr", "sized"),
     "augment": ("color_jitter", "grayscale", "gaussian_blur", "moco_v2", "two_views"),
+    "randaugment": ("rand_augment",),
+    "erasing": ("random_erasing",),
+    "labelled": ("labelled_images",),
     "tokenizers": ("Tokenizer", "make_tokenizer", "tokenize"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}

@@ -19,17 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import (
-    center_crop,
-    compose,
-    crop,
-    flip_lr,
-    load_data,
-    normalize,
-    random_resized_crop,
-    resize_short,
-    sized,
-)
+from aigc_jax.data import labelled_images
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.resnet import SIZES, ResNet, cifar
@@ -64,10 +54,6 @@ EXPECTED = {
     "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.006, direction="max", device="2 CPU cores",
                    minutes=1),
 }  # fmt: skip
-COLOURS = {  # mean and deviation of the channels in [0, 1]
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "cifar": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-}
 
 
 def experiment(
@@ -98,15 +84,9 @@ def experiment(
     dtype = "bfloat16" if half else None
     model = ResNet(classes, **fields, stride_first=stride_first, zero_last=zero_last, dtype=dtype)
     tx = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate(lr, steps, falls, warmup), momentum))
-    colour = normalize(*COLOURS[net]) if channels == 3 else normalize(0.5, 0.5)
-    mirror = flip_lr if flip else compose()
-    if net == "imagenet":
-        train = compose(random_resized_crop(size), mirror, colour)
-        evaluate = compose(resize_short(size * 8 // 7), center_crop(size), colour)
-    else:
-        train, evaluate = compose(sized(size), crop(size, pad), mirror, colour), compose(sized(size), colour)
-    spec = {"image": ((size, size, channels), "float32"), "label": ((), "int32", classes)}
-    loaded = load_data(data, batch_size=batch_size, spec=spec, train=train, evaluate=evaluate)
+    crops = "resized" if net == "imagenet" else "padded"
+    loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,
+                             pad=pad, flip=flip, colours=net)  # fmt: skip
     return Experiment(classifier(model, tx, smoothing=smoothing, micro_batches=micro_batches), loaded, steps, seed)
 
 
