@@ -57,6 +57,7 @@ class Method(NamedTuple):
     evaluate: (state, batch, key) -> {name: [B]}. Per example; the loop averages under `batch["mask"]`.
     sample:   (state, batch, key) -> samples. The batch is the condition, or only gives the shape.
     encode:   (state, batch, key) -> features [B, D], for probes and retrieval.
+    predict:  (state, batch, key) -> class logits [B, classes], for a student to learn from.
     """
 
     init: Callable[[Array, Batch], TrainState]
@@ -64,6 +65,7 @@ class Method(NamedTuple):
     evaluate: Callable[[TrainState, Batch, Array], dict[str, Array]]
     sample: Callable[[TrainState, Batch, Array], Any] | None = None
     encode: Callable[[TrainState, Batch, Array], Array] | None = None
+    predict: Callable[[TrainState, Batch, Array], Array] | None = None
 
 
 def new_state(

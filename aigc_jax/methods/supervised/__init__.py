@@ -1,5 +1,6 @@
 """Learning with labels."""
 
 from aigc_jax.methods.supervised.classification import classifier
+from aigc_jax.methods.supervised.mixing import Mix
 
-__all__ = ["classifier"]
+__all__ = ["Mix", "classifier"]
