@@ -45,6 +45,9 @@ class Experiment(NamedTuple):
     rules:  placement of the state, `(regex over the path -> PartitionSpec, "fsdp" or "replicate")`, first match wins.
     evals:  name -> (run -> {metric: number}) for what is not per example: FID, BLEU, probes, AIS.
     panels: name -> (run -> picture) for the report.
+    grafts: path of the state -> folder of the run whose parameters and memory it begins with: a teacher.
+    refit:  (path, array of another run, shape wanted here) -> the array in that shape, or None where it cannot be had: a
+            position table for another size of picture, where `--init-from` finds one of another shape.
     config: filled in by `load`: experiment, preset and resolved knobs, the identity of a run.
     """
 
@@ -55,6 +58,8 @@ class Experiment(NamedTuple):
     rules: Rules = FSDP
     evals: Mapping[str, Callable[[Any], dict[str, float]]] = types.MappingProxyType({})
     panels: Mapping[str, Callable[[Any], Any]] = types.MappingProxyType({})
+    grafts: Mapping[str, str | Path] = types.MappingProxyType({})
+    refit: Callable[[str, Any, tuple[int, ...]], Any | None] | None = None
     config: Mapping[str, Any] = types.MappingProxyType({})
 
 

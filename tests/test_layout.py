@@ -17,6 +17,7 @@ FLOORS = {
     "aigc_jax.heap": 0,
     "aigc_jax.core": 1,
     "aigc_jax.networks": 1,
+    "aigc_jax.optimizers": 1,
     "aigc_jax.data": 1,
     "aigc_jax.evals": 1,
     "aigc_jax.probability": 1,

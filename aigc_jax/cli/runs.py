@@ -28,7 +28,9 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--mesh", metavar="data=2,fsdp=4", help="axes of the device mesh; all devices on fsdp without it")
     add("--devices", type=positive, metavar="N", help="simulate this many devices on the CPU")
-    add("--init-from", type=Path, metavar="DIR", help="start from the parameters of another run")
+    add(
+        "--init-from", type=Path, metavar="DIR", help="take over the networks of another run; other classes: a new head"
+    )
     add("--save-every", type=positive, metavar="N", help="steps between checkpoints; a tenth of the run without it")
     add("--eval-every", type=positive, metavar="N", help="steps between evaluations")
     add("--sample-every", type=positive, metavar="N", help="steps between samples")

@@ -29,8 +29,9 @@ from aigc_jax.training import guards, report
 from aigc_jax.training import sharding as placement
 from aigc_jax.training.checkpoint import Checkpoints, Restored, write_json
 from aigc_jax.training.folder import commit, prepare, versions
+from aigc_jax.training.graft import donor_of
 from aigc_jax.training.metrics import Log
-from aigc_jax.training.plan import Plan, donor_of, first_state, headline, make_periods, make_plan, rows_of
+from aigc_jax.training.plan import Plan, first_state, headline, make_periods, make_plan, rows_of
 from aigc_jax.training.run import KEY_SAMPLE, Run
 from aigc_jax.training.samples import save_samples
 from aigc_jax.training.step import compile_steps, train_step
@@ -59,7 +60,7 @@ def train(
     resume:  go on from the newest whole checkpoint of `workdir`; bit-equal to a run that was never stopped.
     mesh:    {"data": 2, "fsdp": 4}, or a mesh; all devices on `fsdp` by default. The batch is the global one.
     *_every: periods in steps. Rows every hundredth of the run; evaluation, samples and a checkpoint every tenth.
-    init_from: a run folder whose parameters are taken over where name and shape agree.
+    init_from: a run folder whose networks are taken over, see `aigc_jax.training.graft`.
     profile: trace the second call of the step, the first after compilation, into `<workdir>/profile`.
     quiet:   no bar and no lines of progress; what else there is to say still goes to standard error.
 
@@ -75,7 +76,7 @@ def train(
     start = stream.get_state()
     first = next(stream)  # opens the data: whatever is wrong with it is said here
     stream.set_state(start)
-    donor = donor_of(init_from, plan) if init_from else None
+    donor = donor_of(init_from, experiment, plan, _warn)
     prepare(workdir, {"experiment": None, "preset": None, "knobs": {}, **experiment.config}, resume)
 
     checkpoints = Checkpoints(workdir / "checkpoints", best=_best(experiment))

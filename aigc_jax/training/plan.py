@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
@@ -15,10 +13,9 @@ from aigc_jax.core import TrainState
 from aigc_jax.errors import UserError
 from aigc_jax.experiment import Experiment
 from aigc_jax.training import sharding as placement
-from aigc_jax.training.checkpoint import flatten
 from aigc_jax.training.describe import byte_size, parameter_count, state_shapes
 from aigc_jax.training.flops import count_flops
-from aigc_jax.training.run import KEY_INIT, open_run
+from aigc_jax.training.run import KEY_INIT
 from aigc_jax.training.step import has_primitive, steps_per_call, train_step
 
 
@@ -100,24 +97,6 @@ def first_state(
     key = jax.random.fold_in(seed_key, KEY_INIT)
     state = jax.jit(experiment.method.init, out_shardings=plan.shardings)(key, batch)
     return donor(state) if donor else state
-
-
-def donor_of(init_from: str | Path, plan: Plan) -> Callable[[TrainState], TrainState]:
-    """What takes the parameters of another run over where name and shape agree. Raises UserError if none does."""
-    given = flatten(open_run(init_from).state.params)
-    names = [name for name, leaf in flatten(plan.shapes.params).items()
-             if name in given and given[name].shape == leaf.shape]  # fmt: skip
-    if not names:
-        raise UserError(f"{init_from} shares no parameter with this experiment, by name and shape")
-
-    def graft(state: TrainState) -> TrainState:
-        def pick(path, leaf, sharding):
-            name = placement.path_name(path)
-            return jax.device_put(jnp.array(given[name], leaf.dtype), sharding) if name in names else leaf
-
-        return state._replace(params=jax.tree_util.tree_map_with_path(pick, state.params, plan.shardings.params))
-
-    return graft
 
 
 def headline(experiment: Experiment, plan: Plan) -> str:

@@ -174,19 +174,10 @@ def open_run(workdir: str | Path, say: Callable[[str], None] = print, **knobs: A
     Raises UserError if the folder holds no run or no checkpoint, or if a knob changes the state.
     """
     folder = Path(workdir)
-    if not folder.is_dir():
-        raise UserError(f"no run folder {folder}")
-    config = read_json(folder / "config.json")
-    name, preset = str(config.get("experiment") or ""), str(config.get("preset") or "")
-    if not name:
-        raise UserError(
-            f"{folder} holds a run of an experiment built by hand: only one of a name or FILE.py opens again"
-        )
-    stored = {knob: tuple(value) if isinstance(value, list) else value for knob, value in config["knobs"].items()}
-    experiment = load(name, preset, **{**stored, **knobs})
+    experiment = open_experiment(folder, **knobs)
     shapes = state_shapes(experiment)
     if knobs:
-        _refuse_other_state(state_shapes(load(name, preset, **stored)), shapes, knobs)
+        _refuse_other_state(state_shapes(open_experiment(folder)), shapes, knobs)
     mesh = placement.make_mesh()
     shardings = placement.place(experiment.rules, mesh, shapes)
     if not (folder / "checkpoints" / "latest").is_dir():
@@ -197,6 +188,24 @@ def open_run(workdir: str | Path, say: Callable[[str], None] = print, **knobs: A
     if restored is None:
         raise UserError(f"{folder} holds no checkpoint yet: train it with --resume")
     return Run(experiment, restored.state, mesh, shardings, folder)
+
+
+def open_experiment(workdir: str | Path, **knobs: Any) -> Experiment:
+    """The experiment of a run folder as it was run, but for the knobs given; no array is read.
+
+    Raises UserError if the folder holds no run, or one that was built by hand.
+    """
+    folder = Path(workdir)
+    if not folder.is_dir():
+        raise UserError(f"no run folder {folder}")
+    config = read_json(folder / "config.json")
+    name, preset = str(config.get("experiment") or ""), str(config.get("preset") or "")
+    if not name:
+        raise UserError(
+            f"{folder} holds a run of an experiment built by hand: only one of a name or FILE.py opens again"
+        )
+    stored = {knob: tuple(value) if isinstance(value, list) else value for knob, value in config["knobs"].items()}
+    return load(name, preset, **{**stored, **knobs})
 
 
 def _refuse_other_state(before: TrainState, after: TrainState, knobs: Mapping[str, Any]) -> None:

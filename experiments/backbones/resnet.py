@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import jax.numpy as jnp
-import optax
-
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.resnet import SIZES, ResNet, cifar
+from aigc_jax.optimizers import falling, optimizer
 
 SYSTEMS = ["resnet"]
 PAPER = "He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385"
@@ -83,18 +81,13 @@ def experiment(
     fields = cifar(depth) if net == "cifar" else SIZES[str(depth)]
     dtype = "bfloat16" if half else None
     model = ResNet(classes, **fields, stride_first=stride_first, zero_last=zero_last, dtype=dtype)
-    tx = optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate(lr, steps, falls, warmup), momentum))
+    tx = optimizer(
+        "sgd", falling(lr, steps, falls, warmup), weight_decay=weight_decay, everywhere=True, momentum=momentum
+    )
     crops = "resized" if net == "imagenet" else "padded"
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,
                              pad=pad, flip=flip, colours=net)  # fmt: skip
     return Experiment(classifier(model, tx, smoothing=smoothing, micro_batches=micro_batches), loaded, steps, seed)
-
-
-def rate(lr: float, steps: int, falls: tuple[float, ...], warmup: int) -> optax.Schedule:
-    """A tenth of the rate for `warmup` steps, then the rate, falling to a tenth at each of `falls`, or by a cosine."""
-    places = {int(share * steps): 0.1 for share in falls}
-    main = optax.piecewise_constant_schedule(lr, places) if falls else optax.cosine_decay_schedule(lr, steps)
-    return lambda step: main(step) * jnp.where(jnp.less(step, warmup), 0.1, 1.0)
 
 
 if __name__ == "__main__":

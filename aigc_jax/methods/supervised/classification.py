@@ -93,14 +93,14 @@ def supervised(
     evaluate_ema: bool,
     micro_batches: int,
     whole: bool = False,
-    remember: Callable[[Array, Batch], Memory] = lambda key, batch: {},
+    remember: Callable[[Array, Batch, int], Memory] = lambda key, batch, classes: {},
 ) -> Method:
     """What classification and distillation share; see `classifier` for the rest.
 
     objective: (logits, features, target [B, classes], the mixed batch, memory) -> nats [B].
     answer:    (logits, features) -> the logits that are judged.
     whole:     whether the network is initialized as in training, so that heads for training alone are made.
-    remember:  (key, batch) -> further entries of memory.
+    remember:  (key, batch, classes) -> further entries of memory.
     """
     if not 0 <= smoothing < 1:
         raise ValueError(f"label smoothing must lie in [0, 1), got {smoothing}")
@@ -109,8 +109,8 @@ def supervised(
 
     def init(key: Array, batch: Batch) -> TrainState:
         streams = {"params": key, "dropout": key, "drop_path": key}
-        variables = net.init(streams, jnp.asarray(batch["image"])[:1], train=whole)
-        memory = {"batch_stats": variables.get("batch_stats", {}), **remember(key, batch)}
+        (logits, _), variables = net.init_with_output(streams, jnp.asarray(batch["image"])[:1], train=whole)
+        memory = {"batch_stats": variables.get("batch_stats", {}), **remember(key, batch, logits.shape[-1])}
         if ema is not None:
             memory["ema"] = {"network": variables["params"], "batch_stats": memory["batch_stats"]}
         return new_state({"network": variables["params"]}, tx, memory)
