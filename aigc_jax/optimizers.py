@@ -23,47 +23,48 @@ def optimizer(
     weight_decay: float = 0.0,
     everywhere: bool = False,
     momentum: float = 0.9,
-    clip: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
     eps: float | None = None,
+    clip: float = 0.0,
 ) -> optax.GradientTransformation:
     """An optimizer by its name in papers.
 
-    kind: "sgd", "nesterov" momentum with decay added to the gradient
-          "lars"            arXiv:1708.03888, trust coefficient 0.001, for kernels alone as their decay
-          "adamw"           arXiv:1711.05101, betas 0.9 and 0.999
-          "lamb"            arXiv:1904.00962, the same betas
-          "rmsprop"         as TensorFlow's, EfficientNet's and Inception v3's: decay 0.9, the mean square begins at 1, eps
-                            (0.001; Inception v3: 1) stands inside the root, momentum runs over steps of the rate
+    kind: "sgd", "nesterov"  with decay added to the gradient
+          "lars"             arXiv:1708.03888, trust coefficient 0.001; kernels alone are scaled by it
+          "adamw"            arXiv:1711.05101
+          "lamb"             arXiv:1904.00962
+          "rmsprop"          as TensorFlow has it, for EfficientNet and Inception v3: decay 0.9, the mean square begins at 1,
+                             eps stands inside the root, the momentum runs over steps of the rate
+
     weight_decay: on kernels alone, or `everywhere`.
-    momentum:     of "sgd", "nesterov", "lars" and "rmsprop".
+    momentum:     of "sgd", "nesterov", "lars" and "rmsprop"; `betas` of "adamw" and "lamb".
+    eps:          None is 1e-8 for "adamw", 1e-6 for "lamb", 1e-3 for "rmsprop".
     clip:         largest global norm of the gradient, before all else; 0 leaves it.
-    eps:          of the adaptive ones, instead of their own.
 
     Raises ValueError for another kind.
     """
-    mask = None if everywhere else kernels
-    own: dict[str, Any] = {} if eps is None else {"eps": eps}
-    decayed = optax.add_decayed_weights(weight_decay, mask)
+    mask = None if everywhere else are_kernels
+    b1, b2 = betas
     if kind in ("sgd", "nesterov"):
-        tx = optax.chain(decayed, optax.sgd(rate, momentum, nesterov=kind == "nesterov"))
-    elif kind == "lars":
-        tx = optax.lars(rate, weight_decay, mask or True, trust_ratio_mask=kernels, momentum=momentum, **own)
-    elif kind == "adamw":
-        tx = optax.adamw(rate, weight_decay=weight_decay, mask=mask, **own)
-    elif kind == "lamb":
-        tx = optax.lamb(rate, weight_decay=weight_decay, mask=mask, **own)
+        tx = optax.sgd(rate, momentum, nesterov=kind == "nesterov")
     elif kind == "rmsprop":
-        tx = optax.chain(
-            decayed, optax.rmsprop(rate, 0.9, **{"eps": 1e-3, **own}, initial_scale=1.0, momentum=momentum)
-        )
+        tx = optax.rmsprop(rate, 0.9, eps or 1e-3, initial_scale=1.0, momentum=momentum)
+    elif kind == "lars":
+        tx = optax.lars(rate, weight_decay, mask, trust_ratio_mask=are_kernels, momentum=momentum)
+    elif kind == "adamw":
+        tx = optax.adamw(rate, b1, b2, eps or 1e-8, weight_decay=weight_decay, mask=mask)
+    elif kind == "lamb":
+        tx = optax.lamb(rate, b1, b2, eps or 1e-6, weight_decay=weight_decay, mask=mask)
     else:
         raise ValueError(f"optimizer {kind!r}: there are sgd, nesterov, lars, adamw, lamb and rmsprop")
+    if kind in ("sgd", "nesterov", "rmsprop"):
+        tx = optax.chain(optax.add_decayed_weights(weight_decay, mask), tx)
     return optax.chain(optax.clip_by_global_norm(clip), tx) if clip else tx
 
 
-def kernels(params: Any) -> Any:
-    """Which leaves weight decay falls on: arrays named `kernel`; no biases, norms, positions, tokens or scales of layers."""
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: path[-1].key == "kernel", params)
+def are_kernels(params: Any) -> Any:
+    """True for leaves named `kernel`; False for biases, norms, scales, tokens, and tables of embeddings and positions."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def cosine(lr: float, steps: int, warmup: int = 0, start: float = 0.0, end: float = 0.0) -> optax.Schedule:

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from aigc_jax.core import Batch, Memory, Method, Metrics, Params, TrainState, accumulate, descend, new_state
 from aigc_jax.generate import generate
 from aigc_jax.networks.gpt import GPT
+from aigc_jax.optimizers import are_kernels
 
 RULES = (
     (r"blocks\.(qkv|up)\.kernel$", P(None, "fsdp", "model")),  # [L, D, ...], columns over `model`
@@ -127,8 +128,3 @@ def adamw(
         optax.clip_by_global_norm(clip),
         optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=are_kernels),
     )
-
-
-def are_kernels(params: Params) -> Params:
-    """True for leaves named `kernel`, False for norms, biases and embedding tables."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)

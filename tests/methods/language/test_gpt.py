@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from aigc_jax.methods.language.gpt import adamw, are_kernels, language_model, token_nats
+from aigc_jax.methods.language.gpt import adamw, language_model, token_nats
 from aigc_jax.networks.gpt import GPT
+from aigc_jax.optimizers import are_kernels
 
 NET = GPT(vocab=7, context=8, width=12, depth=2, heads=3, dropout=0.0)
 
