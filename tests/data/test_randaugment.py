@@ -72,6 +72,8 @@ def test_floats_become_levels_and_the_input_is_left_alone():
     out = run(rand_augment(), PICTURES, 3)
     np.testing.assert_array_equal(run(rand_augment(), (PICTURES / 255).astype(np.float32), 3), out)
     np.testing.assert_array_equal(before, PICTURES)
+    between = np.full((1, 2, 2, 3), 100.6 / 255, np.float32)
+    np.testing.assert_array_equal(run(rand_augment(layers=0), between), 101)
     assert run(rand_augment(), PICTURES[..., :1]).shape == (600, 20, 20, 1)
 
 
