@@ -19,30 +19,31 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 
 def matrices(name: str):
     g = GATES[name]
-    return normal(1, D, g * H), normal(2, H, g * H), normal(3, g * H)
+    given = normal(1, D, g * H), normal(2, H, g * H), normal(3, g * H)
+    return (*given, normal(4, 3 * H)) if name == "gru" else given
 
 
-def run(name: str, x, state=None, **options):
+def run(name: str, x, state=None, given=None, **options):
     """(outputs, last state) with the state as a tuple, whatever the cell."""
-    w, u, b = matrices(name)
+    w, u, b, *rest = given or matrices(name)
     if name == "lstm":
         return lstm(x, w, u, b, state, **options)
     if name == "elman":
         outputs, h = elman(x, w, u, b, *(state or ()), **options)
     elif name == "gru":
-        outputs, h = gru(x, w, u, b, *(state or ()), recurrent_bias=normal(4, 3 * H), **options)
+        outputs, h = gru(x, w, u, b, *(state or ()), recurrent_bias=rest[0], **options)
     else:
         outputs, h = gru(x, w, u, b, *(state or ()), reset_after=False, **options)
     return outputs, (h,)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
+def one_step(name: str, x, state, given=None, np=np):
+    """The equations for one input [B, D], gate by gate, in NumPy or, to be differentiated, in JAX."""
 
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
 
-def one_step(name: str, x, state):
-    """The equations for one input [B, D], gate by gate."""
-    w, u, b = matrices(name)
+    w, u, b, *rest = given or matrices(name)
     h = state[0]
     part = [slice(i * H, (i + 1) * H) for i in range(GATES[name])]
     if name == "elman":
@@ -52,7 +53,7 @@ def one_step(name: str, x, state):
         c = sigmoid(f) * state[1] + sigmoid(i) * np.tanh(g)
         return sigmoid(o) * np.tanh(c), c
     if name == "gru":
-        d = normal(4, 3 * H)
+        (d,) = rest
         r, z = (sigmoid(x @ w[:, s] + h @ u[:, s] + b[s] + d[s]) for s in part[:2])
         n = np.tanh(x @ w[:, part[2]] + b[part[2]] + r * (h @ u[:, part[2]] + d[part[2]]))
     else:
@@ -109,15 +110,41 @@ def test_two_halves_in_turn_are_the_whole(name):
 
 
 @pytest.mark.parametrize("name", GATES)
-def test_only_the_recurrent_product_is_in_the_loop(name):
-    scan = next(
-        e for e in jax.make_jaxpr(lambda x: run(name, x))(normal(0, B, T, D)).eqns if e.primitive.name == "scan"
-    )
-    products = [e for e in scan.params["jaxpr"].jaxpr.eqns if e.primitive.name == "dot_general"]
-    assert {e.invars[0].aval.shape for e in products} == {(B, H)}
+def test_the_loops_hold_no_product_that_need_not_wait(name):
+    """Forward the state times U alone, backward the same transposed: those of x, W and the gradient of U are outside."""
+    jaxpr = jax.make_jaxpr(jax.grad(lambda x: run(name, x)[0].sum()))(normal(0, B, T, D))
+    scans = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
+    assert len(scans) == 2
+    for scan in scans:
+        products = [e for e in scan.params["jaxpr"].jaxpr.eqns if e.primitive.name == "dot_general"]
+        assert products and {e.outvars[0].aval.shape[0] for e in products} == {B}
+        assert sum(e.invars[1].aval.size for e in products) == H * GATES[name] * H
+
+
+@pytest.mark.parametrize("name, reverse", zip(GATES, [False, True, False, True]))
+def test_gradients_are_those_of_the_equations_step_by_step(name, reverse):
+    """Of inputs, every matrix and bias, and the first state, under a mask; the equations are differentiated unrolled."""
+    mask = jnp.arange(T) < np.array([6, 4, 1])[:, None]
+    weight = normal(9, B, T, H)
+
+    def by_scan(x, given, state):
+        outputs, last = run(name, x, state, given, mask=mask, reverse=reverse)
+        return jnp.sum(weight * outputs) + sum(jnp.sum(jnp.sin(one)) for one in last)
+
+    def unrolled(x, given, state):
+        total = 0.0
+        for t in reversed(range(T)) if reverse else range(T):
+            after = one_step(name, x[:, t], state, given, jnp)
+            state = tuple(jnp.where(mask[:, t, None], new, old) for new, old in zip(after, state, strict=True))
+            total += jnp.sum(weight[:, t] * state[0])
+        return total + sum(jnp.sum(jnp.sin(one)) for one in state)
+
+    given = normal(0, B, T, D), matrices(name), start(name)
+    found, expected = (jax.grad(cost, (0, 1, 2))(*given) for cost in (by_scan, unrolled))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 def test_a_gru_that_resets_before_has_one_bias():
-    w, u, b = matrices("gru")
+    w, u, b, _ = matrices("gru")
     with pytest.raises(ValueError, match="has one bias"):
         gru(jnp.zeros((B, T, D)), w, u, b, recurrent_bias=b, reset_after=False)
