@@ -121,7 +121,7 @@ def test_the_loops_hold_no_product_that_need_not_wait(name):
         assert sum(e.invars[1].aval.size for e in products) == H * GATES[name] * H
 
 
-@pytest.mark.parametrize("name, reverse", zip(GATES, [False, True, False, True]))
+@pytest.mark.parametrize("name, reverse", list(zip(GATES, [False, True, False, True])))
 def test_gradients_are_those_of_the_equations_step_by_step(name, reverse):
     """Of inputs, every matrix and bias, and the first state, under a mask; the equations are differentiated unrolled."""
     mask = jnp.arange(T) < np.array([6, 4, 1])[:, None]
