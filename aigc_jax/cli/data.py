@@ -18,7 +18,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=Path, dest="target", metavar="DIR", help="where dataset.json goes; beside the files without it"
     )
     show = actions.add_parser("show", help="splits, their sizes and columns")
-    show.add_argument("name", metavar="NAME", help="a source: digits, patches, pydoc, toy:NAME, files:DIR, tfds:NAME")
+    sources = "digits, patches, pydoc, blanks, numbers, adding, toy:NAME, files:DIR, tfds:NAME"
+    show.add_argument("name", metavar="NAME", help=f"a source: {sources}")
     show.add_argument("--json", action="store_true", help="one JSON document")
 
 

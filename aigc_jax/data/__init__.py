@@ -8,6 +8,9 @@
     `digits`             scikit-learn's handwritten digits, 8 x 8 x 1, 10 classes
     `patches[:SIZE]`     patches of scikit-learn's two photographs, 32 x 32 x 3
     `pydoc`              Python's own documentation, English text
+    `blanks`             its lines without blanks, and where the blanks were
+    `numbers`            numbers in figures and in words
+    `adding[:STEPS]`     the adding problem, 200 steps
     `toy:NAME`           densities of the plane: moons, circles, gaussians, checkerboard, roll, pinwheel
     `files:DIR[#NAME]`   a local folder: a benchmark with its `dataset.json`, or one's own pictures, texts or sounds
     `tfds:NAME`          a TFDS data set prepared on this machine

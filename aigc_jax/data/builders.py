@@ -23,6 +23,9 @@ EMBEDDED: dict[str, Callable[[], embedded.Splits]] = {
     "digits": embedded.digits,
     "patches": embedded.patches,
     "pydoc": embedded.pydoc,
+    "blanks": embedded.blanks,
+    "numbers": embedded.numbers,
+    "adding": embedded.adding,
     **{f"toy_{name}": functools.partial(embedded.toy, name) for name in embedded.TOYS},
 }
 CLASSES = {"digits": [str(digit) for digit in range(10)], "patches": list(embedded.PHOTOGRAPHS)}

@@ -3,6 +3,9 @@
     digits    1,797 handwritten digits of scikit-learn, 8 x 8 (E. Alpaydin, C. Kaynak: UCI optical recognition of digits)
     patches   crops of scikit-learn's two photographs, china.jpg and flower.jpg (CC BY, by their authors)
     pydoc     `pydoc_data.topics`, the reference of the Python that runs this (PSF licence)
+    blanks    the same text without its blanks, to be put back: letters, and whether a blank follows each
+    numbers   numbers in figures and in English words, to be translated either way
+    adding    sequences of numbers of which two marked ones are to be added
     toy       densities of the plane, drawn with a fixed seed
 
 Each returns {split: {column: array}}.
@@ -91,6 +94,85 @@ def pydoc() -> Splits:
 def document(text: str) -> np.ndarray:
     """One text as a column of one row."""
     return np.array([text], dtype=object)
+
+
+def blanks(most: int = 64) -> Splits:
+    """Lines of `pydoc` without their blanks: `inputs` uint8 [most] of bytes, `labels` 0 or 1, a blank follows or not.
+
+    A line is `length` letters long, what is left is padding by 0; at its end nothing follows. Lines of fewer than eight
+    letters, of more than `most`, and such as are not ASCII are left out; the last tenth of the text is test.
+    """
+    return {name: _blanks(columns["text"][0], most) for name, columns in pydoc().items()}
+
+
+def _blanks(text: str, most: int) -> dict[str, np.ndarray]:
+    lines = [words for line in text.split("\n") if line.isascii() and (words := line.split())]
+    lines = [words for words in lines if 8 <= sum(map(len, words)) <= most]
+    inputs, labels = np.zeros((2, len(lines), most), np.uint8)
+    length = np.array([sum(map(len, words)) for words in lines], np.int32)
+    for row, words in enumerate(lines):
+        inputs[row, : length[row]] = np.frombuffer("".join(words).encode(), np.uint8)
+        labels[row, np.cumsum([len(word) for word in words[:-1]], dtype=int) - 1] = len(words) > 1
+    return {"inputs": inputs, "labels": labels.astype(np.int32), "length": length}
+
+
+ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+        "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]  # fmt: skip
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+NUMBER_WORDS = (*ONES, *TENS, "hundred", "thousand")
+
+
+def numbers() -> Splits:
+    """`figures` "342017" and `words` "three hundred forty two thousand seventeen", 0 to 999,999; 20,000 and 2,000.
+
+    As many of six figures as of five and so on, as far as there are so many; no number of test is in train.
+    """
+    draw = np.random.RandomState(0)  # the legacy stream: numpy promises never to change it
+    short = np.arange(1000)
+    long = [draw.permutation(np.arange(10**n, 10 ** (n + 1)))[:7_000] for n in (3, 4, 5)]
+    chosen = draw.permutation(np.concatenate([short, *long]))
+    return {"train": _spelled(chosen[2_000:22_000]), "test": _spelled(chosen[:2_000])}
+
+
+def _spelled(chosen: np.ndarray) -> dict[str, np.ndarray]:
+    figures, words = np.empty((2, len(chosen)), object)
+    figures[:], words[:] = [str(n) for n in chosen.tolist()], [spell(n) for n in chosen.tolist()]
+    return {"figures": figures, "words": words}
+
+
+def spell(n: int) -> str:
+    """English words of 0 <= n < 1,000,000, without "and" and hyphens. Raises ValueError for another number."""
+    if not 0 <= n < 1_000_000:
+        raise ValueError(f"spelled are 0 to 999,999, not {n}")
+    if n < 20:
+        return ONES[n]
+    if n < 100:
+        head, rest = TENS[n // 10 - 2], n % 10
+    elif n < 1000:
+        head, rest = f"{ONES[n // 100]} hundred", n % 100
+    else:
+        head, rest = f"{spell(n // 1000)} thousand", n % 1000
+    return f"{head} {spell(rest)}" if rest else head
+
+
+def adding(steps: int = 200) -> Splits:
+    """The adding problem (Hochreiter and Schmidhuber 1997): `inputs` float32 [steps, 2], `value` their answer.
+
+    The first of the two is uniform in [0, 1], the second marks by 1 one number in either half, `value` is the sum of
+    those. Who always answers 1 errs by 1/6 in the square. 20,000 train, 1,000 test. Raises ValueError below two steps.
+    """
+    if steps < 2:
+        raise ValueError(f"two numbers are added, and there are {steps} steps")
+    return {"train": _adding(20_000, steps, 0), "test": _adding(1_000, steps, 1)}
+
+
+def _adding(n: int, steps: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    rows, half = np.arange(n), steps // 2
+    value, mark = rng.random((n, steps), np.float32), np.zeros((n, steps), np.float32)
+    for first, last in ((0, half), (half, steps)):
+        mark[rows, rng.integers(first, last, n)] = 1
+    return {"inputs": np.stack([value, mark], -1), "value": (value * mark).sum(1)}
 
 
 def toy(name: str) -> Splits:

@@ -159,8 +159,9 @@ def assemble(
     decode: Callable[[Any], Any],
     info: Info,
     workers: int = 0,
+    shuffle: bool = True,
 ) -> Data:
-    """`Data` from splits that are opened when first used."""
+    """`Data` from splits that are opened when first used; without `shuffle`, training reads them in order, too."""
     eval_batch_size = eval_batch_size or batch_size
     if min(batch_size, eval_batch_size) < 1:
         raise ValueError(f"batch sizes must be at least 1: batch_size {batch_size}, eval_batch_size {eval_batch_size}")
@@ -168,7 +169,7 @@ def assemble(
     def stream(seed: int) -> Stream:
         def start(index: int) -> Iterator[Batch]:
             split, (process, count) = train_split(), _processes(batch_size)
-            batch_of = TrainBatches(split, Order(len(split), batch_size, seed), train, conform, process, count)
+            batch_of = TrainBatches(split, Order(len(split), batch_size, seed, shuffle), train, conform, process, count)
             if workers or split.grain:
                 return read_with_grain(batch_of, index, workers)
             return read_ahead(batch_of, index)
@@ -186,16 +187,19 @@ def assemble(
 
 
 class Order(NamedTuple):
-    """Which examples batch i holds: a permutation for every epoch, epochs end to end."""
+    """Which examples batch i holds: a permutation for every epoch, or the order of the split; epochs end to end."""
 
     length: int
     batch_size: int
     seed: int
+    shuffle: bool = True
 
     def rows(self, index: int) -> np.ndarray:
         """Example numbers [batch_size] of batch `index`."""
         positions = np.arange(index * self.batch_size, (index + 1) * self.batch_size)
         epochs, within = positions // self.length, positions % self.length
+        if not self.shuffle:
+            return within
         if epochs[0] == epochs[-1]:
             return _permutation(self.length, self.seed, int(epochs[0]))[within].astype(np.int64)
         parts = [_permutation(self.length, self.seed, int(e))[within[epochs == e]] for e in np.unique(epochs)]

@@ -10,7 +10,7 @@ from aigc_jax.data.recipes import recipes
 from aigc_jax.data.tables import Source, Table
 from aigc_jax.errors import UserError, nearest
 
-KINDS = ("digits", "patches", "pydoc", "toy:NAME", "files:DIR", "tfds:NAME", "synthetic")
+KINDS = ("digits", "patches", "pydoc", "blanks", "numbers", "adding", "toy:NAME", "files:DIR", "tfds:NAME", "synthetic")
 
 
 @functools.lru_cache(maxsize=4)
@@ -36,13 +36,17 @@ def open_source(name: str, channels: int | None = None) -> Source:
         return _embedded(name, embedded.toy(rest), {})
     if name == "digits":
         return _embedded(name, embedded.digits(), {"classes": [str(digit) for digit in range(10)]})
-    if kind == "patches" and (not rest or rest.isdigit()):
+    if kind in ("patches", "adding") and (not rest or rest.isdigit()):
+        make, default, info = {
+            "patches": (embedded.patches, 32, {"classes": list(embedded.PHOTOGRAPHS)}),
+            "adding": (embedded.adding, 200, {}),
+        }[kind]
         try:
-            return _embedded(name, embedded.patches(int(rest or 32)), {"classes": list(embedded.PHOTOGRAPHS)})
+            return _embedded(name, make(int(rest or default)), info)
         except ValueError as error:
             raise UserError(str(error)) from None
-    if name == "pydoc":
-        return _embedded(name, embedded.pydoc(), {})
+    if name in ("pydoc", "blanks", "numbers"):
+        return _embedded(name, getattr(embedded, name)(), {})
     if Path(name.partition("#")[0]).exists():
         raise UserError(f"{name} is a path: write files:{name}")
     if name in recipes():

@@ -3,6 +3,10 @@
 A training example is a window of `length + 1` tokens at any offset of the training text, in random order. Evaluation
 windows do not overlap: their starts lie `length` apart, so that every token but the very first is predicted exactly
 once.
+
+`contiguous` is for models that carry a state from batch to batch: the text is cut into as many stripes as a batch has
+rows, and row b of each batch goes on where row b of the batch before ended, in evaluation too. At the end of an epoch
+every row jumps to the beginning of its stripe.
 """
 
 from __future__ import annotations
@@ -25,6 +29,10 @@ from aigc_jax.errors import UserError, nearest
 class Windows(NamedTuple):
     """The windows of a text: at every offset, or, for evaluation, every `length` tokens with the last one padded.
 
+    stripes: above 0, windows lie `length` apart and row r is window r // stripes of stripe r % stripes: batches of so
+             many rows, taken in order, read each stripe from its beginning to its end. Where `padded`, the last stripes
+             may end early, in rows of weight 0; otherwise the end of the text that fills no window of all is left out.
+
     take gives `tokens` [B, length + 1]; where `padded` also `weights` [B, length], 1 where the target is a token of the
     text, and the weight of the row, the share of such targets, which becomes `mask`: the mean over examples of
     per-example means, weighted by `mask`, is the mean over tokens.
@@ -34,6 +42,7 @@ class Windows(NamedTuple):
     length: int
     padded: bool
     place: str
+    stripes: int = 0
 
     @property
     def grain(self) -> bool:
@@ -41,18 +50,28 @@ class Windows(NamedTuple):
 
     def __len__(self) -> int:
         targets = len(self.tokens) - 1
+        if self.stripes:
+            whole = self.length * self.stripes
+            return self.stripes * (-(-targets // whole) if self.padded else max(0, targets) // whole)
         return -(-targets // self.length) if self.padded else max(0, targets - self.length + 1)
 
     def take(self, rows: np.ndarray) -> Batch:
+        index = self._starts(rows)[:, None] + np.arange(self.length + 1)  # [B, length + 1]
         if not self.padded:
-            return {"tokens": self.tokens[rows[:, None] + np.arange(self.length + 1)]}
-        index = (rows * self.length)[:, None] + np.arange(self.length + 1)  # [B, length + 1]
+            return {"tokens": self.tokens[index]}
         tokens = np.where(index < len(self.tokens), self.tokens[np.minimum(index, len(self.tokens) - 1)], 0)
         weights = (index[:, 1:] < len(self.tokens)).astype(np.float32)
         return {"tokens": tokens, "weights": weights, WEIGHT: weights.mean(1)}
 
     def where(self, row: int) -> str:
-        return f"{self.place} (token {row * (self.length if self.padded else 1)})"
+        return f"{self.place} (token {self._starts(np.array([row]))[0]})"
+
+    def _starts(self, rows: np.ndarray) -> np.ndarray:
+        """The first token of each row."""
+        if self.stripes:
+            per_stripe = len(self) // self.stripes
+            rows = rows % self.stripes * per_stripe + rows // self.stripes
+        return rows * self.length if self.padded or self.stripes else rows
 
 
 def load_text(
@@ -65,6 +84,7 @@ def load_text(
     column: str = "text",
     eval_batch_size: int | None = None,
     splits: Mapping[str, str] | None = None,
+    contiguous: bool = False,
 ) -> Data:
     """The text of a source as `{"tokens": [B, length + 1] int32}`: inputs `tokens[:, :-1]`, targets `tokens[:, 1:]`.
 
@@ -75,6 +95,7 @@ def load_text(
                "char" and "word" read the source.
     column:    of the source; several documents are joined by newlines.
     splits:    as in `load_data`.
+    contiguous: row b of a batch goes on where row b of the batch before ended; see the module.
 
     Evaluation batches carry `weights` [B, length] and `mask` [B] (see `Windows`); rows that are padding alone have
     mask 0. `info` has `tokenizer`, `vocab`, and `tokens`, the tokens of each split read so far.
@@ -89,9 +110,11 @@ def load_text(
         corpus = _Corpus(source, column, tokenizer, vocab, chosen["train"], chosen.get("evaluate"))
 
     def windows(split: str, padded: bool) -> Windows:
-        found = Windows(corpus.tokens(split), length, padded, corpus.where(split))
+        rows = (eval_batch_size or batch_size) if padded else batch_size
+        found = Windows(corpus.tokens(split), length, padded, corpus.where(split), rows if contiguous else 0)
         if not len(found):
-            raise UserError(f"{found.place}: {len(found.tokens)} tokens, fewer than a window of {length + 1}")
+            least = f"{rows} windows of {length}" if contiguous and not padded else f"a window of {length + 1}"
+            raise UserError(f"{found.place}: {len(found.tokens)} tokens, fewer than {least}")
         return found
 
     known: dict[str, Any] = {"source": source}
@@ -108,6 +131,7 @@ def load_text(
         evaluate=compose(),
         decode=corpus.decode,
         info=Info(known, corpus.facts),
+        shuffle=not contiguous,
     )
 
 

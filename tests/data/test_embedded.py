@@ -82,5 +82,44 @@ def test_unknown_sources_get_the_nearest_names():
         open_source("/")
     with pytest.raises(UserError, match="mnist is read from its files: --data files:DIR"):
         open_source("mnist")
-    with pytest.raises(UserError, match="there are: digits, files:DIR, patches"):
+    with pytest.raises(UserError, match="there are: "):
         open_source("zzz")
+
+
+def test_blanks_put_back_give_the_lines_of_the_text():
+    splits = embedded.blanks()
+    text = embedded.pydoc()["test"]["text"][0]
+    columns = splits["test"]
+    assert len(splits["train"]["inputs"]) > 4 * len(columns["inputs"]) > 2_000
+    lines = {" ".join(line.split()) for line in text.split("\n")}
+    for row in range(0, len(columns["inputs"]), 50):
+        length = columns["length"][row]
+        letters = columns["inputs"][row, :length].tobytes().decode()
+        follows = columns["labels"][row, :length]
+        assert "".join(letter + " " * after for letter, after in zip(letters, follows)) in lines
+        assert not columns["inputs"][row, length:].any() and not columns["labels"][row, length - 1 :].any()
+
+
+def test_numbers_are_spelled_and_those_of_test_are_new():
+    assert [embedded.spell(n) for n in (0, 17, 40, 342, 100_000, 999_019)] == [
+        "zero", "seventeen", "forty", "three hundred forty two", "one hundred thousand",
+        "nine hundred ninety nine thousand nineteen",
+    ]  # fmt: skip
+    splits = embedded.numbers()
+    train, test = (splits[name]["figures"] for name in ("train", "test"))
+    assert len(train) == 20_000 and len(set(train)) == 20_000 and len(test) == 2_000 and not set(train) & set(test)
+    assert {len(figures) for figures in test} == {1, 2, 3, 4, 5, 6}
+    assert set(" ".join(splits["train"]["words"]).split()) == set(embedded.NUMBER_WORDS)
+    with pytest.raises(ValueError, match="spelled are 0 to 999,999, not 1000000"):
+        embedded.spell(1_000_000)
+
+
+def test_adding_marks_one_number_in_either_half():
+    columns = embedded.adding(11)["test"]
+    value, mark = columns["inputs"][..., 0], columns["inputs"][..., 1]
+    np.testing.assert_array_equal(mark[:, :5].sum(1), 1)
+    np.testing.assert_array_equal(mark[:, 5:].sum(1), 1)
+    np.testing.assert_allclose(columns["value"], value[mark > 0].reshape(-1, 2).sum(1), rtol=1e-6)
+    assert np.mean((columns["value"] - 1) ** 2) == pytest.approx(1 / 6, abs=0.02)
+    with pytest.raises(UserError, match="there are 1 steps"):
+        open_source("adding:1")

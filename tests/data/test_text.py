@@ -95,3 +95,30 @@ def test_bad_text_is_named(folder, tmp_path):
         next(load_text("digits", batch_size=1, length=4, column="label").train(0))
     with pytest.raises(ValueError, match="length must be at least 1"):
         load_text(folder, batch_size=1, length=0)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_contiguous_rows_go_on_where_they_ended(padded):
+    split = Windows(np.arange(2 * 3 * 4 + 3, dtype=np.int32), 4, padded, "memory", stripes=2)
+    taken = [split.take(np.arange(2 * i, 2 * i + 2)) for i in range(len(split) // 2)]
+    tokens = np.stack([batch["tokens"] for batch in taken], 1)  # [stripe, batch, length + 1]
+    np.testing.assert_array_equal(tokens[0, 1:, 0], tokens[0, :-1, -1])
+    np.testing.assert_array_equal(tokens[:, 0, 0], [0, 4 * len(taken)])
+    if padded:  # every token but the first is predicted once
+        weights = np.stack([batch["weights"] for batch in taken], 1)
+        np.testing.assert_array_equal(np.sort(tokens[..., 1:][weights > 0]), np.arange(1, 27))
+    assert split.where(1) == f"memory (token {4 * len(taken)})"
+
+
+def test_a_contiguous_stream_reads_its_stripes_over_and_over(folder):
+    data = load_text(folder, batch_size=3, length=8, contiguous=True)
+    stream = data.train(7)
+    batches = [next(stream)["tokens"] for _ in range(10)]
+    for before, after in zip(batches[:4], batches[1:5]):
+        np.testing.assert_array_equal(before[:, -1], after[:, 0])
+    np.testing.assert_array_equal(batches[5], batches[0])  # 124 characters: 3 stripes of 5 windows of 8
+    assert data.decode(np.concatenate([one[0, :-1] for one in batches[:5]])[None]) == [
+        ("the cat sat on the mat\nthe end\n" * 4)[:40]
+    ]
+    with pytest.raises(UserError, match="124 tokens, fewer than 16 windows of 8"):
+        next(load_text(folder, batch_size=16, length=8, contiguous=True).train(0))
