@@ -27,6 +27,7 @@ from typing import Any
 _LAZY = {
     "pipeline": ("Data", "Stream", "load_data", "images", "sounds"),
     "text": ("load_text",),
+    "pairs": ("load_pairs",),
     "sources": ("open_source",),
     "manage": ("build", "show"),
     "transforms": (

@@ -137,6 +137,11 @@ class Recurrent(nn.Module):
         return jnp.concatenate([output(state) for state in states[-1 - self.bidirectional :]], -1)
 
 
+def symmetric(spread: float) -> Initializer:
+    """Initial values from U(-spread, spread)."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -spread, spread)
+
+
 def output(state: Any) -> Array:
     """h of a state: of (h, c) the first."""
     return jax.tree.leaves(state)[0]
@@ -217,7 +222,8 @@ class LanguageModel(nn.Module):
         start = self.stack.matrices or normal(self.embedding**-0.5 if self.tied else 1.0)
         self.tokens = self.param("tokens", start, (self.vocab, self.embedding), jnp.float32)
         if not self.tied:
-            options = {} if self.stack.matrices is None else dict(kernel_init=self.stack.matrices)
+            start = self.stack.matrices
+            options: dict[str, Any] = {} if start is None else dict(kernel_init=start)
             self.output = Dense(self.vocab, use_bias=self.stack.use_bias, dtype=self.stack.dtype, **options)
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1,) if self.stack.variational else ())
 

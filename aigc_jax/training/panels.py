@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +48,50 @@ def latent_map(n: int) -> Callable[[Run], Figure]:
         if label is not None:
             axes.legend(*dots.legend_elements(), title="label", fontsize=7, loc="best")
         axes.set(xlabel="first component", ylabel="second component")
+        return figure
+
+    return panel
+
+
+def gradient_flow(
+    net: Any, read: Callable[[dict[str, Any]], Any], cost: Callable[[Any, dict[str, Any]], Any], examples: int = 32
+) -> Callable[[Run], Figure]:
+    """The panel of how much of the last step's loss reaches each step before: || d loss / d h_t || / || d loss / d h_T ||.
+
+    One curve for the trained network, and beside it one for each cell with fresh weights in the same place.
+
+    net:  a recurrent network of one direction with `stack`, `embed` and `logits`.
+    read: batch -> what it reads, [B, T] or [B, T, ...].
+    cost: (answers of the last step, batch) -> scalar.
+    """
+
+    def panel(run: Run) -> Figure:
+        import jax
+        from matplotlib.figure import Figure
+
+        from aigc_jax.networks.recurrent import gradient_norms
+
+        batch = run.condition(examples)
+        params = run.state.params["network"]
+        x = net.apply({"params": params}, read(batch), method="embed")
+
+        def loss(h: Any) -> Any:
+            return cost(net.apply({"params": params}, h, method="logits"), batch)
+
+        def curve(stack: Any, weights: Any) -> np.ndarray:
+            norms = np.asarray(jax.jit(lambda w, x: gradient_norms(stack, w, x, loss))(weights, x), np.float64)
+            return norms / norms[-1]
+
+        figure = Figure(figsize=(6, 4))
+        axes = figure.subplots()
+        back = np.arange(x.shape[1])[::-1]
+        axes.semilogy(back, curve(net.stack, params["stack"]), label=f"{net.stack.cell}, trained", linewidth=2)
+        for cell in ("elman", "lstm", "gru"):
+            fresh = net.stack.clone(cell=cell, matrices=None, use_bias=True, parent=None)
+            weights = jax.jit(fresh.init)(run.key, x)["params"]
+            axes.semilogy(back, curve(fresh, weights), "--", label=f"{cell}, fresh", linewidth=1)
+        axes.set(xlabel="steps before the last", ylabel="gradient of the loss to h, of that at the last step")
+        axes.legend(fontsize=7)
         return figure
 
     return panel

@@ -1,5 +1,7 @@
 """Language: models of token sequences."""
 
 from aigc_jax.methods.language.gpt import language_model
+from aigc_jax.methods.language.recurrent import recurrent_language_model
+from aigc_jax.methods.language.translation import translator
 
-__all__ = ["language_model"]
+__all__ = ["language_model", "recurrent_language_model", "translator"]
