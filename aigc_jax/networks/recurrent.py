@@ -139,7 +139,11 @@ class Recurrent(nn.Module):
 
 def symmetric(spread: float) -> Initializer:
     """Initial values from U(-spread, spread)."""
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -spread, spread)
+
+    def draw(key: Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        return jax.random.uniform(key, shape, dtype, -spread, spread, out_sharding=out_sharding)
+
+    return draw
 
 
 def output(state: Any) -> Array:
@@ -261,7 +265,8 @@ def gradient_norms(stack: Recurrent, params: Any, x: Array, cost: Callable[[Arra
     def run(moved: Array) -> Array:  # moved [T, B, H] is added to h_t: the gradient to it is that of h_t
         def body(states: States, xs: tuple[Array, Array]) -> tuple[States, None]:
             now, more = xs
-            *below, top = stack.apply({"params": params}, now[:, None], states)[1]
+            answer: Any = stack.apply({"params": params}, now[:, None], states)
+            *below, top = answer[1]
             top = (top[0] + more, top[1]) if isinstance(top, tuple) else top + more
             return (*below, top), None
 
