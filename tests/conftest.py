@@ -12,6 +12,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = ("force_host_platform_device_count=8", "backend_optimization_level=0", "cpu_use_fusion_emitters=false",
          "cpu_parallel_codegen_split_count=1")  # fmt: skip
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{flag}" for flag in FLAGS))
+# Eight simulated devices that each factor a matrix (orthogonal initial weights) would wait for each other's threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")

@@ -31,11 +31,15 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import Array
 from jax.nn.initializers import Initializer, lecun_normal, normal, orthogonal, zeros
+from jax.sharding import PartitionSpec as P
 
 from aigc_jax.networks.layers import Dense, elman, gru, linear, lstm
 
 Cell = Literal["elman", "lstm", "gru", "gru_before"]
 GATES = {"elman": 1, "lstm": 4, "gru": 3, "gru_before": 3}
+RULES = ((r"\blayer_\d+", "replicate"), (r"^memory\.states", P(("data", "fsdp"))), (r".*", "fsdp"))
+"""Placement: layers on every device, or a cut matrix would be gathered again at each step; states along the batch."""
+
 States = tuple[Any, ...]  # one for each layer and direction: (h, c) of an LSTM, h of the others
 
 

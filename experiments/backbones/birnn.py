@@ -21,7 +21,7 @@ from aigc_jax.cli import run_file
 from aigc_jax.data import load_data
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import tagger
-from aigc_jax.networks.recurrent import Reader, Recurrent
+from aigc_jax.networks.recurrent import RULES, Reader, Recurrent
 
 SYSTEMS = ["birnn"]
 PAPER = "Schuster and Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions on Signal Processing 45, 1997"
@@ -68,6 +68,7 @@ def experiment(
         load_data(data, batch_size=batch_size, spec=spec),
         steps,
         seed,
+        RULES,
     )
 
 

@@ -20,7 +20,7 @@ from aigc_jax.data import load_text
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.language.gpt import token_nats
 from aigc_jax.methods.language.recurrent import carried, recurrent_language_model
-from aigc_jax.networks.recurrent import LanguageModel, Recurrent
+from aigc_jax.networks.recurrent import RULES, LanguageModel, Recurrent
 from aigc_jax.training.panels import gradient_flow
 
 SYSTEMS = ["gru"]
@@ -75,7 +75,7 @@ def experiment(
         return token_nats(logits, batch["tokens"][:, -1]).mean()
 
     flow = gradient_flow(net, lambda batch: batch["tokens"][:, :-1], cost)
-    return Experiment(method, text, steps, seed, evals={"carried": carried(net)}, panels={"gradient_flow": flow})
+    return Experiment(method, text, steps, seed, RULES, evals={"carried": carried(net)}, panels={"gradient_flow": flow})
 
 
 if __name__ == "__main__":

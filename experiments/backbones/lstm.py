@@ -26,7 +26,7 @@ from aigc_jax.experiment import Experiment
 from aigc_jax.methods.language.gpt import token_nats
 from aigc_jax.methods.language.recurrent import carried, recurrent_language_model
 from aigc_jax.methods.supervised import regressor
-from aigc_jax.networks.recurrent import LanguageModel, Reader, Recurrent, symmetric
+from aigc_jax.networks.recurrent import RULES, LanguageModel, Reader, Recurrent, symmetric
 from aigc_jax.training.panels import gradient_flow
 
 SYSTEMS = ["lstm"]
@@ -96,7 +96,7 @@ def experiment(
         return token_nats(logits, batch["tokens"][:, -1]).mean()
 
     flow = gradient_flow(net, lambda batch: batch["tokens"][:, :-1], cost)
-    return Experiment(method, text, steps, seed, evals={"carried": carried(net)}, panels={"gradient_flow": flow})
+    return Experiment(method, text, steps, seed, RULES, evals={"carried": carried(net)}, panels={"gradient_flow": flow})
 
 
 def adding(
@@ -110,7 +110,7 @@ def adding(
         return jnp.mean((answer[:, 0] - batch["value"]) ** 2)
 
     flow = gradient_flow(net, lambda batch: batch["inputs"], cost)
-    return Experiment(regressor(net, tx), loaded, steps, seed, panels={"gradient_flow": flow})
+    return Experiment(regressor(net, tx), loaded, steps, seed, RULES, panels={"gradient_flow": flow})
 
 
 def by_epoch(lr: float, steps: int, flat: int, fall: float) -> optax.Schedule:

@@ -20,7 +20,7 @@ from aigc_jax.cli import run_file
 from aigc_jax.data import load_data, normalize
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
-from aigc_jax.networks.recurrent import Reader, Recurrent
+from aigc_jax.networks.recurrent import RULES, Reader, Recurrent
 from aigc_jax.training.panels import gradient_flow
 
 SYSTEMS = ["rnn"]
@@ -65,7 +65,7 @@ def experiment(
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
 
     flow = {} if bidirectional else {"gradient_flow": gradient_flow(net, lambda batch: batch["image"], cost)}
-    return Experiment(classifier(net, tx), loaded, steps, seed, panels=flow)
+    return Experiment(classifier(net, tx), loaded, steps, seed, RULES, panels=flow)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from aigc_jax.data.transforms import Batch
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.language.translation import END, translator
 from aigc_jax.methods.supervised import classifier, tagger
-from aigc_jax.networks.recurrent import Reader, Recurrent, symmetric
+from aigc_jax.networks.recurrent import RULES, Reader, Recurrent, symmetric
 from aigc_jax.networks.seq2seq import Seq2Seq
 
 SYSTEMS = ["rnn_arities"]
@@ -92,7 +92,7 @@ def experiment(
         spec = {"image": ((*shape, 1), "float32"), "label": ((), "int32", 10)}
         cut = compose(normalize(0.5, 0.5), reshaped(shape))
         loaded = load_data(data, batch_size=batch_size, spec=spec, train=cut, evaluate=cut)
-        return Experiment(classifier(Reader(stack, outputs=10), tx), loaded, steps, seed)
+        return Experiment(classifier(Reader(stack, outputs=10), tx), loaded, steps, seed, RULES)
 
     if arity == "one-to-one":
         return labelled((1, 64))
@@ -101,18 +101,18 @@ def experiment(
     if arity == "many-to-many":
         net = Reader(stack, 2, every=True, vocab=128, embedding=embedding)
         spec = {"inputs": ((64,), "int32", 128), "labels": ((64,), "int32", 2), "length": ((), "int32", 65)}
-        return Experiment(tagger(net, tx), load_data(data, batch_size=batch_size, spec=spec), steps, seed)
+        return Experiment(tagger(net, tx), load_data(data, batch_size=batch_size, spec=spec), steps, seed, RULES)
     if arity == "one-to-many":
         net = Seq2Seq(stack, stack.clone(), None, len(LETTERS) + 1, embedding)
         spec = {"source": ((1, 64), "float32"), "target": ((6,), "int32", 27), "target_length": ((), "int32", 7)}
         cut = compose(normalize(0.5, 0.5), named)
         loaded = load_data(data, batch_size=batch_size, spec=spec, train=cut, evaluate=cut, decode=spelled)
-        return Experiment(translator(net, tx), loaded, steps, seed)
+        return Experiment(translator(net, tx), loaded, steps, seed, RULES)
     net = Seq2Seq(stack, stack.clone(), source_vocab, target_vocab, embedding, flip=flip)
     pairs = load_pairs(data, batch_size=batch_size, columns=(columns[0], columns[1]),
                        tokenizers=(tokenizers[0], tokenizers[1]), lengths=(source_length, target_length),
                        vocab=(source_vocab, target_vocab))  # fmt: skip
-    return Experiment(translator(net, tx, average="sentences"), pairs, steps, seed)
+    return Experiment(translator(net, tx, average="sentences"), pairs, steps, seed, RULES)
 
 
 def reshaped(shape: tuple[int, int]) -> Callable[[Batch, np.random.Generator], Batch]:

@@ -23,7 +23,7 @@ from aigc_jax.cli import run_file
 from aigc_jax.data import load_pairs
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.language.translation import attention_map, translator
-from aigc_jax.networks.recurrent import Recurrent, symmetric
+from aigc_jax.networks.recurrent import RULES, Recurrent, symmetric
 from aigc_jax.networks.seq2seq import RNNSearch, Seq2Seq
 
 SYSTEMS = ["seq2seq_attention"]
@@ -88,7 +88,7 @@ def experiment(
                        tokenizers=(tokenizers[0], tokenizers[1]), lengths=(source_length, target_length),
                        vocab=(source_vocab, target_vocab))  # fmt: skip
     method = translator(model, optax.chain(optax.clip_by_global_norm(clip), descent), average="sentences")
-    return Experiment(method, pairs, steps, seed, panels={"attention": attention_map(model)})
+    return Experiment(method, pairs, steps, seed, RULES, panels={"attention": attention_map(model)})
 
 
 def halved(lr: float, steps: int) -> optax.Schedule:
