@@ -7,8 +7,8 @@ The paper preset has the sizes of Graves and Schmidhuber (2005) for TIMIT: 26 fe
 93 cells in either direction, about 100,000 weights (theirs have peepholes besides), trained by plain descent with noise
 on the features.
 
-Where a word ends is often only told by the letters that follow: on the lines held out the laptop run puts 97.0 % of the letters
-right, the same net in one direction (`--bidirectional false`) 92.1 %, and never a blank 84.2 %.
+Where a word ends is often only told by the letters that follow. On the lines held out the laptop run is right at 97.7 %
+of the letters, and who never puts a blank at 82.6 %; `--bidirectional false` shows what reading one way is worth.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PRESETS = {
                    optimizer="adam", steps=1200, batch_size=32, lr=5e-3, noise=0.0),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/accuracy", value=0.97, tolerance=0.005, direction="max", device="2 CPU cores",
+    "laptop": dict(metric="eval/accuracy", value=0.977, tolerance=0.004, direction="max", device="2 CPU cores",
                    minutes=2),
 }  # fmt: skip
 

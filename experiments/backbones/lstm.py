@@ -10,7 +10,7 @@ their mean: clipping norm and rate are scaled accordingly, which gives the same 
 layers are drawn uniformly, and the forget gate has no start of its own.
 
 Adding: who always answers 1 errs by 0.167 in the square. The gradient of an Elman net (`--cell elman`) does not reach
-the first of the two numbers, and it stays there; an LSTM gets to 0.001 and below.
+the first of the two numbers, and it stays there; the LSTM gets to 0.0013.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ PRESETS = {
                    forget_bias=1.0, optimizer="adam", steps=4000, batch_size=64, lr=2e-3, clip=1.0),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="carried/nats_per_token", value=1.4, tolerance=0.02, direction="min", device="2 CPU cores",
+    "laptop": dict(metric="carried/nats_per_token", value=1.3, tolerance=0.02, direction="min", device="2 CPU cores",
                    minutes=3),
+    "adding": dict(metric="eval/mse", value=0.002, tolerance=0.003, direction="min", device="2 CPU cores", minutes=5),
 }  # fmt: skip
 
 

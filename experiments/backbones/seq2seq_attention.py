@@ -10,7 +10,7 @@ there are 41,000 more. It published 26.75 BLEU, 34.16 on sentences without unkno
 greedy. Initial values of the attention, near zero in the paper, are those of the other layers.
 
 `luong-en-de` is the deep net of arXiv:1508.04025 with general scores and input feeding. The report shows what the
-decoder looks at. Both laptop nets write 99 % of the numbers held out without a mistake.
+decoder looks at. The laptop run writes 999 of 1,000 numbers held out without a mistake.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PRESETS = {
                   bias=True, feed=False, flip=False, optimizer="adam", steps=800, batch_size=64, lr=5e-3),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/exact", value=0.99, tolerance=0.01, direction="max", device="2 CPU cores", minutes=2),
+    "laptop": dict(metric="eval/exact", value=0.999, tolerance=0.006, direction="max", device="2 CPU cores", minutes=2),
 }
 
 

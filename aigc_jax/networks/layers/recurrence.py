@@ -119,6 +119,9 @@ def _run(cell: Callable[[State, Array, Times], State], initial: State, x: Array,
                 after = jax.tree.map(lambda new, old: jnp.where(real[:, None], new, old), after, state)
             return after, (jax.tree.leaves(after)[0], read)
 
+        if len(gates) == 1:  # one step, as when a model writes: no loop
+            state, (outputs, read) = body(initial, jax.tree.map(lambda x: x[0], (gates, keep, slack)))
+            return (outputs[None], state), read
         state, (outputs, read) = jax.lax.scan(body, initial, (gates, keep, slack), reverse=reverse)
         return (outputs, state), read
 
@@ -144,7 +147,10 @@ def _run(cell: Callable[[State, Array, Times], State], initial: State, x: Array,
         return d_initial, d_gates, d_u, None if c is None else d_product.sum(0), None
 
     run.defvjp(forward, backward)
-    outputs, state = run(initial, gates, u, recurrent_bias, keep)
+    if len(gates) == 1:  # the gradient of the matrix is one product as it is
+        (outputs, state), _ = scan(initial, gates, u, recurrent_bias, keep)
+    else:
+        outputs, state = run(initial, gates, u, recurrent_bias, keep)
     return outputs.swapaxes(0, 1), state
 
 
