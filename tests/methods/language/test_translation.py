@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from aigc_jax.methods.language.translation import translator
+from aigc_jax.methods.language.translation import attention_map, translator
 from aigc_jax.networks.recurrent import Recurrent
 from aigc_jax.networks.seq2seq import Seq2Seq
 
@@ -45,3 +47,23 @@ def test_it_learns_to_turn_sequences_round_and_writes_what_it_learned():
     written = jax.jit(method.sample)(state, BATCH, KEY)
     for row, length in enumerate(BATCH["target_length"].tolist()):
         np.testing.assert_array_equal(written[row, :length], BATCH["target"][row, :length])
+
+
+def test_the_attention_map_names_what_is_read_and_written():
+    net = Seq2Seq(Recurrent(8, cell="gru"), Recurrent(8, cell="gru"), 6, 6, 8, "dot")
+    method = translator(net, optax.sgd(0.0))
+    state = jax.jit(method.init)(KEY, BATCH)
+    names = SimpleNamespace(decode=lambda ids: "abcde"[ids[0]])
+    run = SimpleNamespace(
+        state=state,
+        data=SimpleNamespace(info={"tokenizers": (names, names)}),
+        condition=lambda n: jax.tree.map(lambda x: np.asarray(x[:n]), BATCH),
+        sample=lambda batch: batch["target"],
+    )
+    figure = attention_map(net, examples=2)(run)
+    for row, axes in enumerate(figure.axes):
+        shown = axes.images[0].get_array()
+        assert shown.shape == (BATCH["target_length"][row], BATCH["source_length"][row])
+        np.testing.assert_allclose(shown.sum(1), 1, rtol=1e-5)  # nothing is left for the padding
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["c", "b", "a", "end"]
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["d", "a"]
