@@ -9,8 +9,9 @@ Penn Treebank presets are those of the paper's table 1, with their published tes
 their mean: clipping norm and rate are scaled accordingly, which gives the same updates. All weights and biases of the
 layers are drawn uniformly, and the forget gate has no start of its own.
 
-Adding: who always answers 1 errs by 0.167 in the square. The gradient of an Elman net (`--cell elman`) does not reach
-the first of the two numbers, and it stays there; the LSTM gets to 0.0013.
+Adding: who always answers 1 errs by 0.167 in the square, and nets stay there until a gradient reaches the first of the
+two numbers; the LSTM leaves after some 1,800 steps and gets to 0.0013. The report shows that of an Elman net (`--cell
+elman`) beside it: a billionth of what it was by half the way.
 """
 
 from __future__ import annotations
