@@ -1,13 +1,14 @@
 """What networks are made of: each layer is one function that picks its form by backend and by shape."""
 
 from aigc_jax.networks.layers.activations import gelu
-from aigc_jax.networks.layers.attention import attention
+from aigc_jax.networks.layers.attention import attention, attention_weights
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
-from aigc_jax.networks.layers.drop_path import DropPath, linear_rates
+from aigc_jax.networks.layers.drop_path import DropPath, drop_path, linear_rates
 from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from aigc_jax.networks.layers.patches import patchify, unfold
 from aigc_jax.networks.layers.pooling import max_pool
-from aigc_jax.networks.layers.positions import sinusoidal, timestep_embedding
+from aigc_jax.networks.layers.positions import resample_positions, sinusoidal, timestep_embedding
 from aigc_jax.networks.layers.recurrence import elman, gru, lstm
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "LayerNorm",
     "RMSNorm",
     "attention",
+    "attention_weights",
     "conv",
     "conv_form",
     "conv_transpose",
+    "drop_path",
     "elman",
     "gelu",
     "gru",
@@ -30,6 +33,9 @@ __all__ = [
     "linear_rates",
     "lstm",
     "max_pool",
+    "patchify",
+    "resample_positions",
     "sinusoidal",
     "timestep_embedding",
+    "unfold",
 ]

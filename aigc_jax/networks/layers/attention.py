@@ -60,6 +60,12 @@ def attention(
     return (_batched if form == "batched" else _einsum)(q * width**-0.5, k, v, mask, bias)
 
 
+def attention_weights(q: Array, k: Array, *, mask: Array | None = None, bias: Array | None = None) -> Array:
+    """The weights [B, H, T, S] themselves, float32, that `attention` averages the values by: for maps of what is attended."""
+    scores = jnp.einsum("bthk,bshk->bhts", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+    return _weights(scores, mask, bias)
+
+
 def _choose(q: Array, v: Array, flash: bool) -> Form:
     backend = jax.default_backend()
     if backend == "cpu":

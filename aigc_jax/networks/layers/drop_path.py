@@ -28,9 +28,14 @@ class DropPath(nn.Module):
             raise ValueError(f"a drop path rate must lie in [0, 1), got {self.rate}")
         if not train or self.rate == 0:
             return x
-        keep = 1 - self.rate
-        kept = jax.random.bernoulli(self.make_rng("dropout"), keep, (x.shape[0],) + (1,) * (x.ndim - 1))
-        return jnp.where(kept, x / keep, 0).astype(x.dtype)
+        return drop_path(x, self.rate, self.make_rng("dropout"))
+
+
+def drop_path(x: Array, rate: Array | float, key: Array) -> Array:
+    """A branch as `DropPath` gives it in training; the rate may be traced, as where a scan runs over blocks."""
+    keep = 1 - rate
+    kept = jax.random.bernoulli(key, keep, (x.shape[0],) + (1,) * (x.ndim - 1))
+    return jnp.where(kept, x / keep, 0).astype(x.dtype)
 
 
 def linear_rates(rate: float, depth: int) -> tuple[float, ...]:

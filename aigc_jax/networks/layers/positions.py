@@ -1,8 +1,9 @@
-"""Fixed encodings of positions and of diffusion times."""
+"""Fixed encodings of positions and of diffusion times, and learned tables of positions brought to another grid."""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,46 @@ def sinusoidal(length: int, width: int, period: float = 10_000.0) -> np.ndarray:
     frequency = period ** (-np.arange(0, width, 2) / width)  # [width / 2]
     angle = np.arange(length)[:, None] * frequency  # [length, width / 2]
     return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, width).astype(np.float32)
+
+
+def resample_positions(
+    table: Array,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    extra: int = 0,
+    method: Literal["bicubic", "bilinear"] = "bicubic",
+) -> Array:
+    """A table of positions on a grid of `old` rows and columns, interpolated to one of `new`.
+
+    table:  [extra + rows * columns, D], row by row; the first `extra` rows (class tokens) stay as they are.
+    method: "bicubic" has pixel centres at halves and Keys' cubic of parameter -0.75, as torch, so DeiT, Swin, transformers;
+            "bilinear" keeps the corners in the corners, as the published ViT code.
+
+    Neither smooths when a grid shrinks. Returns [extra + rows' * columns', D]; the same grid gives the same table. Raises
+    ValueError for a table of another length.
+    """
+    if len(table) != extra + old[0] * old[1]:
+        raise ValueError(f"a table of {len(table)} positions is not {extra} and a grid of {old[0]} x {old[1]}")
+    down, across = (_interpolation(a, b, method) for a, b in zip(old, new))  # [rows', rows], [columns', columns]
+    grid = jnp.asarray(table[extra:]).reshape(*old, -1)
+    grid = jnp.einsum("ih,jw,hwd->ijd", down, across, grid, precision="highest")
+    return jnp.concatenate([table[:extra], grid.reshape(new[0] * new[1], -1).astype(table.dtype)])
+
+
+def _interpolation(old: int, new: int, method: str) -> np.ndarray:
+    """float32 [new, old]: the weights of the old points in each new one; points beyond an edge are the one at the edge."""
+    if method == "bilinear":
+        places, reach = np.arange(new) * ((old - 1) / max(new - 1, 1)), 1
+    else:
+        places, reach = (np.arange(new) + 0.5) * (old / new) - 0.5, 2
+    weights = np.zeros((new, old))
+    for step in range(1 - reach, 1 + reach):
+        taps = np.floor(places) + step
+        d = np.abs(places - taps)
+        near, far = 1.25 * d**3 - 2.25 * d**2 + 1, -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+        height = 1 - d if method == "bilinear" else np.where(d <= 1, near, far)
+        np.add.at(weights, (np.arange(new), taps.clip(0, old - 1).astype(int)), height)
+    return weights.astype(np.float32)
 
 
 def timestep_embedding(t: Array, width: int, period: float = 10_000.0) -> Array:
