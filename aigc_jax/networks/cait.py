@@ -1,0 +1,163 @@
+"""CaiT: going deeper with image transformers (arXiv:2103.17239).
+
+    x'_l  = x_l  + diag(gamma_l)  attention(norm(x_l))              eq. (4), LayerScale; x holds patches alone
+    x_l+1 = x'_l + diag(gamma'_l) W_down gelu(W_up norm(x'_l))
+
+then, with the patches x frozen, a class token c that alone is written to (section 3, class attention):
+
+    u  = [c; x]
+    c' = c  + diag(gamma)  W_o softmax(W_q norm(c) (W_k norm(u))^T / sqrt(K)) W_v norm(u)      eqs. (5) to (8)
+    c  = c' + diag(gamma') W_down gelu(W_up norm(c'))
+
+Attention among patches has talking heads (arXiv:2003.02436): the scores of all heads pass a linear map across heads
+before the softmax, the weights another after it, both with biases, so that no fused kernel can hold it. Stochastic depth
+is the same in every block of the trunk and absent in the class stage, unlike ViT's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.nn.initializers import constant, variance_scaling
+
+from aigc_jax.networks.layers import Dense, LayerNorm, attention, attention_weights, patchify
+from aigc_jax.networks.transformer_block import (
+    SMALL,
+    Block,
+    FeedForward,
+    keep_weights,
+    qkv,
+    run_blocks,
+    split_heads,
+)
+
+SIZES = {
+    "XXS-24": dict(width=192, depth=24, heads=4, layer_scale=1e-5, drop_path=0.05),
+    "XXS-36": dict(width=192, depth=36, heads=4, layer_scale=1e-5, drop_path=0.1),
+    "XS-24": dict(width=288, depth=24, heads=6, layer_scale=1e-5, drop_path=0.05),
+    "XS-36": dict(width=288, depth=36, heads=6, layer_scale=1e-6, drop_path=0.1),
+    "S-24": dict(width=384, depth=24, heads=8, layer_scale=1e-5, drop_path=0.1),
+    "S-36": dict(width=384, depth=36, heads=8, layer_scale=1e-6, drop_path=0.2),
+    "M-24": dict(width=768, depth=24, heads=16, layer_scale=1e-5, drop_path=0.2),
+    "M-36": dict(width=768, depth=36, heads=16, layer_scale=1e-6, drop_path=0.3),
+    "M-48": dict(width=768, depth=48, heads=16, layer_scale=1e-6, drop_path=0.3),
+}
+"""Table 3, with the first gammas of the released code and, from section 5.1, the rates of stochastic depth."""
+
+
+class CaiT(nn.Module):
+    """Images [B, H, W, C] -> (logits [B, classes], features by name).
+
+    classes:     0 leaves the last layer out: the logits are then the pooled features.
+    depth:       blocks among patches; `class_depth` blocks of class attention follow.
+    layer_scale: what every gamma begins with.
+    drop_path:   stochastic depth of every block of the trunk.
+    scan, remat: of the trunk, see `transformer_block`; a scanned one is `blocks`, else `block_0`, `block_1`, ...
+    dtype:       of the computation; parameters stay float32, logits come out float32.
+
+    Features: `trunk` [B, N, D], the patches before the class stage, and `pooled` [B, D], the class token after the last
+    norm. The table of positions is as long as the images it is made with need: `resample_positions` brings it to others.
+    Raises ValueError for images that patches do not fill and heads that do not divide the width.
+    """
+
+    classes: int = 1000
+    patch: int = 16
+    width: int = 192
+    depth: int = 24
+    class_depth: int = 2
+    heads: int = 4
+    hidden: int | None = None
+    layer_scale: float = 1e-5
+    drop_path: float = 0.0
+    eps: float = 1e-6
+    scan: bool = False
+    remat: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
+        init = variance_scaling(1 / 3, "fan_in", "uniform")
+        x = Dense(self.width, kernel_init=init, dtype=self.dtype, name="patches")(patchify(x, self.patch))
+        x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
+        x = x + self.param("positions", SMALL, x.shape[1:], jnp.float32).astype(x.dtype)
+        hidden = self.hidden or 4 * self.width
+        make = partial(Block, partial(TalkingHeads, self.heads, self.dtype), hidden, self.eps,
+                       layer_scale=self.layer_scale, dtype=self.dtype)  # fmt: skip
+        x = run_blocks(make, x, [self.drop_path] * self.depth, train, self.scan, self.remat)
+        token = self.param("class_token", SMALL, (self.width,), jnp.float32).astype(x.dtype)
+        token = jnp.broadcast_to(token, (x.shape[0], 1, self.width))
+        for index in range(self.class_depth):
+            token = ClassBlock(self.heads, hidden, self.layer_scale, self.eps, self.dtype,
+                               name=f"class_block_{index}")(token, x)  # fmt: skip
+        pooled = LayerNorm(self.eps, dtype=self.dtype, name="norm")(token)[:, 0]
+        features = {"trunk": x, "pooled": pooled}
+        if not self.classes:
+            return pooled, features
+        return Dense(self.classes, kernel_init=SMALL, dtype=self.dtype, name="head")(pooled).astype(
+            jnp.float32
+        ), features
+
+
+class TalkingHeads(nn.Module):
+    """Attention among patches with maps across heads, [B, N, D] -> the same.
+
+    Both maps are kernels [heads, heads], of one head in to one out, and biases; the softmax between them is float32.
+    """
+
+    heads: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        q, k, v = split_heads(self.heads, qkv(x, True, SMALL, self.dtype))
+        scores = jnp.einsum("bthk,bshk->bhts", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+        weights = self._talk(jax.nn.softmax(self._talk(scores, "before")), "after")  # [B, H, N, N]
+        keep_weights(self, lambda: weights)
+        y = jnp.einsum("bhts,bshk->bthk", weights.astype(v.dtype), v).reshape(x.shape)
+        return Dense(x.shape[-1], kernel_init=SMALL, dtype=self.dtype, name="out")(y)
+
+    def _talk(self, scores: Array, name: str) -> Array:
+        kernel = self.param(f"talk_{name}_kernel", SMALL, (self.heads, self.heads), jnp.float32)
+        bias = self.param(f"talk_{name}_bias", constant(0.0), (self.heads,), jnp.float32)
+        return jnp.einsum("bhts,hg->bgts", scores, kernel) + bias[:, None, None]
+
+
+class ClassBlock(nn.Module):
+    """One block of the class stage: token [B, 1, D], patches [B, N, D] -> the next token."""
+
+    heads: int
+    hidden: int
+    layer_scale: float
+    eps: float
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, token: Array, patches: Array) -> Array:
+        u = LayerNorm(self.eps, dtype=self.dtype, name="norm_attention")(jnp.concatenate([token, patches], 1))
+        token = token + self._scale(ClassAttention(self.heads, self.dtype, name="attention")(u), "attention")
+        y = LayerNorm(self.eps, dtype=self.dtype, name="norm_mlp")(token)
+        y = FeedForward(self.hidden, dtype=self.dtype, name="mlp")(y, train=False)
+        return token + self._scale(y, "mlp")
+
+    def _scale(self, y: Array, name: str) -> Array:
+        return y * self.param(f"gamma_{name}", constant(self.layer_scale), y.shape[-1:], jnp.float32).astype(y.dtype)
+
+
+class ClassAttention(nn.Module):
+    """What the first of the tokens u [B, 1 + N, D] reads from all of them, [B, 1, D]."""
+
+    heads: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, u: Array) -> Array:
+        dense = partial(Dense, u.shape[-1], kernel_init=SMALL, dtype=self.dtype)
+        inputs = {"query": u[:, :1], "key": u, "value": u}
+        q, k, v = (split_heads(self.heads, dense(name=name)(x), parts=1)[0] for name, x in inputs.items())
+        keep_weights(self, lambda: attention_weights(q, k))
+        return dense(name="out")(attention(q, k, v).reshape(u.shape[0], 1, -1))
