@@ -23,7 +23,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.nn.initializers import constant, variance_scaling
+from jax.nn.initializers import constant, zeros
 
 from aigc_jax.networks.layers import Dense, LayerNorm, attention, attention_weights, patchify
 from aigc_jax.networks.transformer_block import (
@@ -31,6 +31,7 @@ from aigc_jax.networks.transformer_block import (
     Block,
     FeedForward,
     keep_weights,
+    patch_map,
     qkv,
     run_blocks,
     split_heads,
@@ -81,8 +82,8 @@ class CaiT(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
-        init = variance_scaling(1 / 3, "fan_in", "uniform")
-        x = Dense(self.width, kernel_init=init, dtype=self.dtype, name="patches")(patchify(x, self.patch))
+        x = patchify(x, self.patch)
+        x = patch_map(self.width, x.shape[-1], self.dtype)(x)
         x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
         x = x + self.param("positions", SMALL, x.shape[1:], jnp.float32).astype(x.dtype)
         hidden = self.hidden or 4 * self.width
@@ -98,15 +99,14 @@ class CaiT(nn.Module):
         features = {"trunk": x, "pooled": pooled}
         if not self.classes:
             return pooled, features
-        return Dense(self.classes, kernel_init=SMALL, dtype=self.dtype, name="head")(pooled).astype(
-            jnp.float32
-        ), features
+        logits = Dense(self.classes, kernel_init=SMALL, dtype=self.dtype, name="head")(pooled)
+        return logits.astype(jnp.float32), features
 
 
 class TalkingHeads(nn.Module):
     """Attention among patches with maps across heads, [B, N, D] -> the same.
 
-    Both maps are kernels [heads, heads], of one head in to one out, and biases; the softmax between them is float32.
+    Scores, maps and softmax are float32 whatever the computation is.
     """
 
     heads: int
@@ -116,14 +116,21 @@ class TalkingHeads(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         q, k, v = split_heads(self.heads, qkv(x, True, SMALL, self.dtype))
         scores = jnp.einsum("bthk,bshk->bhts", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
-        weights = self._talk(jax.nn.softmax(self._talk(scores, "before")), "after")  # [B, H, N, N]
+        scores = AcrossHeads(name="talk_before")(scores)
+        weights = AcrossHeads(name="talk_after")(jax.nn.softmax(scores))  # [B, H, N, N]
         keep_weights(self, lambda: weights)
         y = jnp.einsum("bhts,bshk->bthk", weights.astype(v.dtype), v).reshape(x.shape)
         return Dense(x.shape[-1], kernel_init=SMALL, dtype=self.dtype, name="out")(y)
 
-    def _talk(self, scores: Array, name: str) -> Array:
-        kernel = self.param(f"talk_{name}_kernel", SMALL, (self.heads, self.heads), jnp.float32)
-        bias = self.param(f"talk_{name}_bias", constant(0.0), (self.heads,), jnp.float32)
+
+class AcrossHeads(nn.Module):
+    """A linear map of the heads, the same at every pair of tokens: [B, H, T, S] -> the same."""
+
+    @nn.compact
+    def __call__(self, scores: Array) -> Array:
+        heads = scores.shape[1]
+        kernel = self.param("kernel", SMALL, (heads, heads), jnp.float32)  # from head, to head
+        bias = self.param("bias", zeros, (heads,), jnp.float32)
         return jnp.einsum("bhts,hg->bgts", scores, kernel) + bias[:, None, None]
 
 

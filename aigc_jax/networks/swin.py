@@ -23,10 +23,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.nn.initializers import variance_scaling
 
 from aigc_jax.networks.layers import Dense, LayerNorm, attention, linear_rates, patchify
-from aigc_jax.networks.transformer_block import SMALL, Block, qkv, split_heads
+from aigc_jax.networks.transformer_block import SMALL, Block, patch_map, qkv, split_heads
 
 SIZES = {
     "T": dict(width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
@@ -94,9 +93,8 @@ class Swin(nn.Module):
         return logits.astype(jnp.float32), features
 
     def _embed(self, x: Array) -> Array:
-        init = variance_scaling(1 / 3, "fan_in", "uniform")
         x = patchify(fill(x, self.patch), self.patch)
-        x = Dense(self.width, kernel_init=init, dtype=self.dtype, name="patches")(x)
+        x = patch_map(self.width, x.shape[-1], self.dtype)(x)
         return LayerNorm(self.eps, dtype=self.dtype, name="norm_patches")(x)
 
 

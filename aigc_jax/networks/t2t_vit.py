@@ -99,9 +99,8 @@ class T2TViT(nn.Module):
         features["pooled"] = x[:, 0]
         if not self.classes:
             return x[:, 0], features
-        return Dense(self.classes, kernel_init=SMALL, dtype=self.dtype, name="head")(x[:, 0]).astype(
-            jnp.float32
-        ), features
+        logits = Dense(self.classes, kernel_init=SMALL, dtype=self.dtype, name="head")(x[:, 0])
+        return logits.astype(jnp.float32), features
 
     def _mix(self, x: Array, index: int, train: bool) -> Array:
         """Token attention, [B, H, W, C] -> [B, H, W, early]."""

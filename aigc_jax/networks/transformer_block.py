@@ -28,6 +28,19 @@ SMALL = normal(0.02)
 """The "truncated normal" of DeiT and those after it: it is cut at -2 and 2, a hundred deviations out."""
 
 
+def patch_map(width: int, fan_in: int, dtype: Any) -> Dense:
+    """The map "patches" of [..., fan_in] pixels to tokens [..., width], starting as torch's convolution does.
+
+    The bias must not start at zero where a norm follows: it would leave the sign of a patch of one pixel alone.
+    """
+    reach = fan_in**-0.5
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -reach, reach)
+
+    return Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name="patches")
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention among tokens, [B, T, D] -> the same.
 

@@ -23,10 +23,10 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
-from jax.nn.initializers import lecun_normal, normal, variance_scaling, xavier_uniform, zeros
+from jax.nn.initializers import lecun_normal, normal, xavier_uniform, zeros
 
 from aigc_jax.networks.layers import Dense, LayerNorm, linear_rates, patchify
-from aigc_jax.networks.transformer_block import SMALL, Block, SelfAttention, run_blocks
+from aigc_jax.networks.transformer_block import SMALL, Block, SelfAttention, patch_map, run_blocks
 
 SIZES = {
     "Ti": dict(width=192, depth=12, heads=3),
@@ -99,8 +99,11 @@ class ViT(nn.Module):
     def _embed(self, x: Array, train: bool) -> Array:
         """z_0, [B, H, W, C] -> [B, T, D]."""
         official = self.initializer == "vit"
-        stem = lecun_normal() if official else variance_scaling(1 / 3, "fan_in", "uniform")
-        x = Dense(self.width, kernel_init=stem, dtype=self.dtype, name="patches")(patchify(x, self.patch))
+        x = patchify(x, self.patch)
+        if official:
+            x = Dense(self.width, kernel_init=lecun_normal(), dtype=self.dtype, name="patches")(x)
+        else:
+            x = patch_map(self.width, x.shape[-1], self.dtype)(x)
         x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
         names = ["class_token"] if self.pool == "token" else []
         names += ["distillation_token"] if self.distilled else []

@@ -41,7 +41,7 @@ def from_timm(weights):
         name = f"blocks.{index}.attn"
         attention = {"qkv": dense(f"{name}.qkv"), "out": dense(f"{name}.proj")}
         for ours, theirs in (("before", "proj_l"), ("after", "proj_w")):
-            attention |= {f"talk_{ours}_{kind}": value for kind, value in dense(f"{name}.{theirs}").items()}
+            attention[f"talk_{ours}"] = dense(f"{name}.{theirs}")
         params[f"block_{index}"] = block(f"blocks.{index}", attention)
     for index in range(2):
         name = f"blocks_token_only.{index}"
@@ -76,11 +76,11 @@ def test_logits_equal_those_of_timm():
 def test_heads_that_do_not_talk_are_plain_attention():
     x, net, plain = random_tokens(), TalkingHeads(3), SelfAttention(3)
     params = random_params(jax.eval_shape(lambda: plain.init(jax.random.key(0), x, False))["params"])
-    silent = {f"talk_{place}_{kind}": value for place in ("before", "after")
-              for kind, value in (("kernel", np.eye(3)), ("bias", np.zeros(3)))}  # fmt: skip
+    identity = {"kernel": np.eye(3), "bias": np.zeros(3)}
+    silent = {"talk_before": identity, "talk_after": identity}
     expected = plain.apply({"params": params}, x, False)
     chex.assert_trees_all_close(net.apply({"params": {**params, **silent}}, x, False), expected, rtol=1e-4, atol=1e-5)
-    exchanged = {**silent, "talk_after_kernel": np.eye(3)[[1, 0, 2]]}
+    exchanged = {**silent, "talk_after": {**identity, "kernel": np.eye(3)[[1, 0, 2]]}}
     assert relative_error(net.apply({"params": {**params, **exchanged}}, x, False), expected) > 0.1
 
 

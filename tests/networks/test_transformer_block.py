@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from aigc_jax.networks.transformer_block import Block, SelfAttention, run_blocks
+from aigc_jax.networks.transformer_block import Block, SelfAttention, patch_map, run_blocks
 
 
 class Stack(nn.Module):
@@ -47,3 +47,10 @@ def test_a_dropped_block_is_left_out_of_some_examples(scan, remat):
     untouched = np.all(np.isclose(y, after_one, atol=1e-6), axis=(1, 2))
     assert 0.4 < untouched.mean() < 0.85  # 0.64
     assert not np.any(np.all(y == X, axis=(1, 2)))
+
+
+def test_patches_start_as_those_of_torch():
+    """Kernel and bias uniform up to 1 / sqrt(fan-in): a patch of one pixel keeps more than its sign through a norm."""
+    params = jax.jit(patch_map(500, 16, None).init)(jax.random.key(0), np.zeros((1, 16), np.float32))["params"]
+    for leaf in (params["kernel"], params["bias"]):
+        assert np.abs(leaf).max() <= 0.25 and np.std(leaf) == pytest.approx(0.25 / 3**0.5, rel=0.1)
