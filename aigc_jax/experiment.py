@@ -176,6 +176,11 @@ def resolve(entry: Entry, preset: str = "paper", **knobs: Any) -> dict[str, Any]
     return {name: chosen.get(name, parameter.default) for name, parameter in parameters.items()}
 
 
+def override(fields: Mapping[str, Any], **knobs: Any) -> dict[str, Any]:
+    """The fields of a size, with those knobs in their place that are not None."""
+    return {**fields, **{name: value for name, value in knobs.items() if value is not None}}
+
+
 def load(name: str, preset: str = "paper", **knobs: Any) -> Experiment:
     """The experiment of a name, or of a user's FILE.py, with the knobs of a preset and any others over them.
 

@@ -316,3 +316,9 @@ def test_values_of_the_annotated_type_are_taken(own, knobs):
 def test_values_of_another_type_are_refused(own, knobs, message):
     with pytest.raises(UserError, match=message):
         resolve(read(own()), **knobs)
+
+
+def test_knobs_that_are_not_none_take_the_place_of_fields():
+    fields = {"width": 192, "depth": 12}
+    assert experiments.override(fields, width=None, depth=0) == {"width": 192, "depth": 0}
+    assert fields == {"width": 192, "depth": 12}
