@@ -5,9 +5,9 @@ from aigc_jax.networks.layers.attention import attention, attention_weights
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
 from aigc_jax.networks.layers.drop_path import DropPath, drop_path, linear_rates
-from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm, local_response_norm
 from aigc_jax.networks.layers.patches import patchify, unfold
-from aigc_jax.networks.layers.pooling import max_pool
+from aigc_jax.networks.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
 from aigc_jax.networks.layers.positions import resample_positions, sinusoidal, timestep_embedding
 from aigc_jax.networks.layers.recurrence import elman, gru, lstm
 
@@ -20,8 +20,10 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "RMSNorm",
+    "adaptive_avg_pool",
     "attention",
     "attention_weights",
+    "avg_pool",
     "conv",
     "conv_form",
     "conv_transpose",
@@ -31,6 +33,7 @@ __all__ = [
     "gru",
     "linear",
     "linear_rates",
+    "local_response_norm",
     "lstm",
     "max_pool",
     "patchify",

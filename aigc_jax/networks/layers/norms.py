@@ -1,6 +1,6 @@
-"""Normalisations by batch, group, layer and root mean square.
+"""Normalisations by batch, group, layer and root mean square, and by neighbouring channels.
 
-arXiv:1502.03167, arXiv:1803.08494, arXiv:1607.06450, arXiv:1910.07467.
+arXiv:1502.03167, arXiv:1803.08494, arXiv:1607.06450, arXiv:1910.07467; Krizhevsky et al. 2012, section 3.3.
 
 All compute in float32 and return the dtype that came in, or `dtype`. Under `jit` the statistics of a batch are those of the
 global batch, however it is sharded.
@@ -108,6 +108,22 @@ class RMSNorm(nn.Module):
         wide = x.astype(jnp.float32)
         y = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + self.eps)
         return (y * scale).astype(self.dtype or x.dtype)
+
+
+def local_response_norm(x: Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Array:
+    """x_c / (k + alpha / size sum_j x_j^2)^beta, j over the `size` channels around c that there are.
+
+    x: [..., C]; the same shape comes back. The form of the authors' code, of Caffe and of torch: the formula of the paper
+    (Krizhevsky et al. 2012, section 3.3) has no division by `size`, so that its alpha is this one divided by 5. Raises
+    ValueError for an even size, which has no middle.
+    """
+    if size % 2 == 0:
+        raise ValueError(f"a window of {size} channels has no middle: the size must be odd")
+    width, half = x.shape[-1], size // 2
+    squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    squares = jnp.pad(squares, [(0, 0)] * (x.ndim - 1) + [(half, half)])
+    sums = sum(jax.lax.slice_in_dim(squares, at, at + width, axis=-1) for at in range(size))
+    return (x * (k + alpha / size * sums) ** -beta).astype(x.dtype)
 
 
 def _affine(module: Any, width: int) -> tuple[Array | float, Array | float]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.networks.layers import BatchNorm, GroupNorm, LayerNorm, RMSNorm
+from aigc_jax.networks.layers import BatchNorm, GroupNorm, LayerNorm, RMSNorm, local_response_norm
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
@@ -118,3 +118,22 @@ def test_no_scale_and_no_bias_leave_no_parameters():
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match="32 groups do not divide 48 channels"):
         GroupNorm().init(jax.random.key(0), jnp.zeros((1, 48)))
+
+
+@pytest.mark.parametrize(("size", "channels"), [(5, 9), (3, 2), (5, 2)])
+def test_response_norm_divides_by_the_squares_of_neighbouring_channels(size, channels):
+    x, alpha, beta, k = np.asarray(normal(0, 2, 3, channels)), 0.7, 0.75, 2.0
+    expected = np.empty_like(x)
+    for c in range(channels):
+        near = x[..., max(0, c - size // 2) : c + size // 2 + 1]
+        expected[..., c] = x[..., c] / (k + alpha / size * (near**2).sum(-1)) ** beta
+    np.testing.assert_allclose(local_response_norm(jnp.asarray(x), size, alpha, beta, k), expected, rtol=1e-5)
+
+
+def test_response_norm_of_ones_and_without_alpha():
+    inner = local_response_norm(jnp.ones((1, 7)), alpha=0.5, k=2.0)[0, 2:5]
+    np.testing.assert_allclose(inner, (2 + 0.5) ** -0.75, rtol=1e-6)
+    x = normal(0, 4, 6)
+    np.testing.assert_array_equal(local_response_norm(x, alpha=0.0), x)
+    with pytest.raises(ValueError, match="4 channels has no middle"):
+        local_response_norm(x, size=4)
