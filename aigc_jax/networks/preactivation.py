@@ -1,0 +1,119 @@
+"""Pre-activation ResNet: identity mappings in deep residual networks (arXiv:1603.05027).
+
+    y = x + F(x)          F: norm, relu, convolution; two of 3x3, or 1x1, 3x3, 1x1 with four times as many channels out
+
+nothing stands on the shortcut, so that the signal of any block reaches any later one as it is. Where the shape changes,
+the shortcut begins after the first norm and relu of the block and is a strided 1x1 convolution without a norm, or every
+second pixel and zeros for the new channels, appended after the old ones. No norm follows the first convolution; one
+stands, with relu, before the mean over space.
+
+ImageNet nets have the stem, depths and widths of ResNet, stride in the 3x3 convolution of a bottleneck. CIFAR nets: 3x3
+convolution, three stages of widths 16, 32, 64, with 6 n + 2 layers of basic blocks or 9 n + 2 of bottlenecks (164,
+1001). Initialisation as in ResNet: He normal by fan-out, the last layer uniform by fan-in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.nn import initializers
+
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, max_pool
+
+SIZES = {
+    "50": dict(depths=(3, 4, 6, 3)),
+    "101": dict(depths=(3, 4, 23, 3)),
+    "152": dict(depths=(3, 8, 36, 3)),
+}
+
+
+def cifar(depth: int, bottleneck: bool) -> dict[str, Any]:
+    """The fields of a CIFAR net, section 4. Raises ValueError for a depth that three equal stages do not give."""
+    per_block = 9 if bottleneck else 6
+    n, rest = divmod(depth - 2, per_block)
+    if rest or n < 1:
+        raise ValueError(f"a pre-activation CIFAR net of these blocks has {per_block} n + 2 layers, not {depth}")
+    return dict(depths=(n,) * 3, widths=(16, 32, 64), bottleneck=bottleneck, stem="cifar",
+                shortcut="projection" if bottleneck else "pad")  # fmt: skip
+
+
+class PreActivation(nn.Module):
+    """One block: [B, H, W, C] -> [B, H / stride, W / stride, width], or 4 width for a bottleneck."""
+
+    width: int
+    stride: int
+    bottleneck: bool
+    shortcut: Literal["projection", "pad"]
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        out = self.width * (4 if self.bottleneck else 1)
+        layers = [(3, self.stride, self.width), (3, 1, out)]  # kernel, stride, channels
+        if self.bottleneck:
+            layers = [(1, 1, self.width), (3, self.stride, self.width), (1, 1, out)]
+        y = x
+        for index, (kernel, stride, width) in enumerate(layers, start=1):
+            y = nn.relu(BatchNorm(dtype=self.dtype, name=f"norm_{index}")(y, train))
+            if index == 1 and (self.stride > 1 or x.shape[-1] != out):
+                x = self._shortcut(y, out)
+            y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}")(y)
+        return x + y
+
+    def _shortcut(self, x: Array, out: int) -> Array:
+        if self.shortcut == "projection":
+            return _conv(out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
+        x = x[:, :: self.stride, :: self.stride]
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, out - x.shape[-1])))
+
+
+class PreActivationResNet(nn.Module):
+    """Images [B, H, W, C] -> (logits [B, classes], features by name).
+
+    classes:  0 leaves the last layer out: the logits are then the pooled features.
+    depths:   blocks in each stage.
+    widths:   channels of each stage, inside its blocks.
+    stem:     "imagenet", a quarter of the size, or "cifar", the whole.
+    shortcut: where the shape changes.
+    dtype:    of the computation; parameters and statistics stay float32, logits come out float32.
+
+    Features: `stem` and `stage_1`, `stage_2`, ... [B, H', W', C'], before any norm, and `pooled` [B, D], the mean over
+    space after the last norm. Statistics lie in the collection "batch_stats".
+    """
+
+    classes: int = 1000
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    bottleneck: bool = True
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    shortcut: Literal["projection", "pad"] = "projection"
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
+        large = self.stem == "imagenet"
+        x = _conv(self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
+        if large:
+            x = max_pool(x, window=3, stride=2, padding=1)
+        features = {"stem": x}
+        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+            for index in range(depth):
+                stride = 2 if index == 0 and stage > 1 else 1
+                x = PreActivation(width, stride, self.bottleneck, self.shortcut, self.dtype,
+                                  name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
+            features[f"stage_{stage}"] = x
+        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_last")(x, train))
+        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
+        features["pooled"] = x
+        if self.classes:
+            init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+            x = Dense(self.classes, kernel_init=init, dtype=self.dtype, name="head")(x)
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32)), features
+
+
+def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:
+    init = initializers.variance_scaling(2.0, "fan_out", "normal")
+    return Conv(width, (kernel, kernel), stride, kernel // 2, use_bias=False, kernel_init=init, dtype=dtype, name=name)
