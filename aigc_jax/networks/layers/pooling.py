@@ -51,11 +51,13 @@ def avg_pool(x: Array, window: int, stride: int, padding: int = 0, count_padding
     else:
         sums = jnp.pad(x, around)
         for axis in (1, 2):
-            sums = sum(_places(sums, axis, window, stride))
+            sums, *others = _places(sums, axis, window, stride)
+            for one in others:
+                sums = sums + one
     if count_padding or not padding:
         return sums / window**2
     down, across = (_real(size, window, stride, padding) for size in x.shape[1:3])
-    return sums / (down[:, None] * across)[..., None].astype(x.dtype)
+    return sums / jnp.asarray(down[:, None, None] * across[:, None], x.dtype)
 
 
 def adaptive_avg_pool(x: Array, size: int) -> Array:
