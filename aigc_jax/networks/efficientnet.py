@@ -99,6 +99,7 @@ class MBConv(nn.Module):
     channels: int
     drop: float
     padding: Literal["SAME", "symmetric"]
+    momentum: float
     eps: float
     dtype: Any = None
 
@@ -121,7 +122,7 @@ class MBConv(nn.Module):
         return conv(features, kernel, stride, groups, self.padding, self.dtype, name)
 
     def _norm(self, name: str, x: Array, train: bool) -> Array:
-        return BatchNorm(momentum=0.99, eps=self.eps, dtype=self.dtype, name=name)(x, train)
+        return BatchNorm(momentum=self.momentum, eps=self.eps, dtype=self.dtype, name=name)(x, train)
 
 
 class EfficientNet(nn.Module):
@@ -135,6 +136,7 @@ class EfficientNet(nn.Module):
     stem, head:   channels of the first and the last convolution, before scaling.
     stem_stride:  2; 1 for images as small as those of CIFAR-10.
     padding, eps: see the module.
+    momentum:     weight of the old running statistics in all norms.
     dtype:        of the computation; parameters and statistics stay float32, logits come out float32.
 
     Features: `stem`, `stage_1` ... [B, H', W', C'], and `pooled` [B, head], the mean over space after the last
@@ -151,6 +153,7 @@ class EfficientNet(nn.Module):
     head: int = 1280
     stem_stride: int = 2
     padding: Literal["SAME", "symmetric"] = "SAME"
+    momentum: float = 0.99
     eps: float = 1e-3
     dtype: Any = None
 
@@ -163,8 +166,9 @@ class EfficientNet(nn.Module):
         for number, (stage, blocks) in enumerate(zip(self.stages, repeats), start=1):
             channels = scaled_channels(stage.channels, self.width)
             for index in range(blocks):
-                x = MBConv(stage.expansion, stage.kernel, 1 if index else stage.stride, channels, next(rates), self.padding,
-                           self.eps, self.dtype, name=f"stage_{number}_block_{index}")(x, train)  # fmt: skip
+                x = MBConv(stage.expansion, stage.kernel, 1 if index else stage.stride, channels, next(rates),
+                           self.padding, self.momentum, self.eps, self.dtype,
+                           name=f"stage_{number}_block_{index}")(x, train)  # fmt: skip
             features[f"stage_{number}"] = x
         x = self._unit("head", self.head, 1, 1, x, train)
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
@@ -178,7 +182,9 @@ class EfficientNet(nn.Module):
     def _unit(self, name: str, channels: int, kernel: int, stride: int, x: Array, train: bool) -> Array:
         channels = scaled_channels(channels, self.width)
         x = conv(channels, kernel, stride, 1, self.padding, self.dtype, f"conv_{name}")(x)
-        return jax.nn.swish(BatchNorm(momentum=0.99, eps=self.eps, dtype=self.dtype, name=f"norm_{name}")(x, train))
+        return jax.nn.swish(
+            BatchNorm(momentum=self.momentum, eps=self.eps, dtype=self.dtype, name=f"norm_{name}")(x, train)
+        )
 
 
 def conv(features: int, kernel: int, stride: int, groups: int, padding: str, dtype: Any, name: str) -> Conv:
