@@ -13,7 +13,8 @@ alpha = 1e-4 / 5, that of the authors' code; the formula in the paper lacks the 
 layer, as the paper counts them, come of images of 227, or of 224 with two pixels of padding.
 
 Initialisation of the paper, section 5: normal with deviation 0.01, biases 1 in the second, fourth and fifth convolution
-and in the hidden linear layers, else 0; that of the single tower: uniform by fan-in, torch's own.
+and in the hidden linear layers, else 0; that of the single tower: uniform by fan-in, torch's own. Neither keeps the
+signal alive in narrow layers: "he_normal" does (arXiv:1502.01852).
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class AlexNet(nn.Module):
     grid: int = 6
     hidden: int = 4096
     dropout: float = 0.5
-    weights: Literal["normal", "fan_in"] = "normal"
+    weights: Literal["normal", "fan_in", "he_normal"] = "normal"
     dtype: Any = None
 
     @nn.compact
@@ -117,4 +118,5 @@ class AlexNet(nn.Module):
     def _inits(self, bias: float) -> tuple[initializers.Initializer, initializers.Initializer]:
         if self.weights == "normal":
             return initializers.normal(0.01), initializers.constant(bias)
-        return initializers.variance_scaling(1 / 3, "fan_in", "uniform"), initializers.zeros
+        factor, form = (2.0, "normal") if self.weights == "he_normal" else (1 / 3, "uniform")
+        return initializers.variance_scaling(factor, "fan_in", form), initializers.zeros

@@ -7,8 +7,9 @@ The learning rate falls three times at fixed places, where the paper waits for a
 pictures whose shorter side is 256, mirrored, but without the shift of colours along their principal components; evaluation
 the middle square once, where the paper averages ten crops.
 
-The laptop run has a quarter of the channels and a first layer of 5 x 5 without stride, on digits enlarged to 16 x 16;
-initialisation by fan-in, since deviations of 0.01 suit layers with thousands of inputs. It reaches 98 % on the digits held out.
+The laptop run has an eighth of the channels, hidden layers of 64 and a first convolution of 3 x 3 without stride, on digits
+enlarged to 16 x 16; initialisation of He, since the paper's suits layers with thousands of inputs. It reaches 97 % on
+the digits held out.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ PRESETS = {
     "paper": {},
     "two-tower": dict(net="two-tower"),
     "one-weird-trick": dict(net="one-weird-trick", size=224),
-    "laptop": dict(width=0.25, hidden=128, stem=(5, 1, 2), grid=1, weights="fan_in", data="digits", classes=10, size=16,
-                   channels=1, crops="scaled", pad=1, flip=False, steps=800, batch_size=64, lr=0.05, falls=(),
+    "laptop": dict(width=0.125, hidden=64, stem=(3, 1, 1), grid=1, weights="he_normal", data="digits", classes=10, size=16,
+                   channels=1, crops="scaled", pad=1, flip=False, steps=800, batch_size=64, lr=0.02, falls=(),
                    warmup=20),
 }  # fmt: skip
 EXPECTED = {
@@ -45,7 +46,7 @@ def experiment(
     hidden: int = 4096,
     stem: tuple[int, ...] = (),  # kernel, stride and padding of the first layer, instead of the net's
     grid: int = 6,  # side of the map that the linear layers read
-    weights: Literal["", "normal", "fan_in"] = "",  # initialisation, instead of the net's
+    weights: Literal["", "normal", "fan_in", "he_normal"] = "",  # initialisation, instead of the net's
     dropout: float = 0.5,
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
