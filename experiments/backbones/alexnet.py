@@ -34,7 +34,7 @@ PRESETS = {
                    warmup=20),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/accuracy", value=0.98, tolerance=0.008, direction="max", device="2 CPU cores",
+    "laptop": dict(metric="eval/accuracy", value=0.97, tolerance=0.015, direction="max", device="2 CPU cores",
                    minutes=1),
 }  # fmt: skip
 
