@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.generate import draw_token, generate, restrict
+from aigc_jax.generate import beam_search, draw_token, generate, restrict
 from aigc_jax.networks.gpt import GPT
 
 NET = GPT(vocab=11, context=16, width=12, depth=2, heads=3, dropout=0.0)
@@ -153,3 +153,91 @@ def test_nothing_to_read_or_to_write_is_refused():
     for prompt, steps in ((jnp.zeros((1, 0), jnp.int32), 1), (jnp.zeros((1, 1), jnp.int32), 0)):
         with pytest.raises(ValueError, match="needs a prompt and steps >= 1"):
             generate(markov_step, jnp.zeros((2, 2)), None, prompt, steps, jax.random.key(0))
+
+
+def beam(table, steps, first, **options):
+    """Scores and tokens of all hypotheses of a Markov model, token 0 the end."""
+    first = jnp.asarray(first)
+    return beam_search(markov_step, table, None, first, steps, **options)
+
+
+def every_hypothesis(table, steps, first, penalty):
+    """score -> tokens by enumeration: an end at no cost after steps - 1 tokens."""
+    log_p, found = np.asarray(jax.nn.log_softmax(table)), []
+    for length in range(1, steps + 1):
+        for words in itertools.product(range(1, len(log_p)), repeat=length - 1):
+            path = [first, *words, 0][: length + (length < steps)]
+            cost = sum(log_p[a, b] for a, b in itertools.pairwise(path))
+            found.append((cost / penalty(length), [*words, *[0] * (steps - len(words))]))
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("form, alpha", [("gnmt", 0.6), ("power", 1.0), ("gnmt", 0.0)])
+def test_a_beam_as_wide_as_all_texts_finds_them_in_the_order_of_their_scores(form, alpha):
+    """V^T beams prune nothing: 4 tokens, 3 steps, 1 + 3 + 9 hypotheses."""
+    table = 2 * jax.random.normal(jax.random.key(0), (4, 4))
+    tokens, scores = beam(table, 3, [1, 2, 3], beams=64, alpha=alpha, form=form)
+    for row, first in enumerate([1, 2, 3]):
+        expected = every_hypothesis(
+            table, 3, first, lambda n: ((5 + n) / 6) ** alpha if form == "gnmt" else float(n) ** alpha
+        )
+        assert len(expected) == 13
+        np.testing.assert_allclose(scores[row, :13], [score for score, _ in expected], rtol=1e-5)
+        assert tokens[row, :13].tolist() == [words for _, words in expected]
+        assert jnp.all(scores[row, 13:] == -jnp.inf)
+
+
+def gpt_beams(params, prompt, steps, **options):
+    return beam_search(gpt_step, params, NET.empty_cache(len(prompt), steps), prompt[:, 0], steps, **options)
+
+
+def test_one_beam_is_greedy(gpt):
+    """Texts end with a token that greedy generation comes to after 1, 3, ... tokens, or never."""
+    prompt = jnp.arange(1, 9)[:, None]
+    greedy = generate(gpt_step, gpt, NET.empty_cache(8, 12), prompt, 10, jax.random.key(0), temperature=0.0)
+    end = int(greedy[0, 3])
+    found, _ = gpt_beams(gpt, prompt, 11, beams=1, end=end)
+    before = jnp.cumprod(greedy != end, 1)  # 1 up to the first end
+    chex.assert_trees_all_equal(found[:, 0, :10], jnp.where(before, greedy, end))
+    assert len(jnp.unique(before.sum(1))) > 1
+
+
+def test_beams_are_scored_by_what_was_read_and_are_the_better_the_more(gpt):
+    """Scores are those of the texts read at once, without a cache; rows do not depend on each other."""
+    prompt, steps = jnp.arange(1, 9)[:, None], 9
+    tokens, scores = gpt_beams(gpt, prompt, steps, beams=3, alpha=0.0)
+    read = jnp.concatenate([jnp.broadcast_to(prompt[:, None], (8, 3, 1)), tokens], 2).reshape(24, -1)
+    log_p = jax.nn.log_softmax(jax.jit(NET.apply)(gpt, read[:, :-1]))
+    each = jnp.take_along_axis(log_p, read[:, 1:, None], -1)[..., 0]
+    place = jnp.arange(steps)
+    length = (read[:, 1:] != 0).sum(1, keepdims=True)
+    counted = (place <= length) & (place < steps - 1)
+    np.testing.assert_allclose(jnp.sum(each * counted, 1), scores.reshape(-1), rtol=1e-4, atol=1e-4)
+    alone, _ = gpt_beams(gpt, prompt[5:6], steps, beams=3, alpha=0.0)
+    chex.assert_trees_all_equal(alone[0], tokens[5])
+    _, one = gpt_beams(gpt, prompt, steps, beams=1, alpha=0.0)
+    assert jnp.all(scores[:, 0] >= one[:, 0] - 1e-4) and jnp.any(scores[:, 0] > one[:, 0] + 1e-2)
+
+
+def test_an_ended_hypothesis_is_kept_until_better_ones_have_ended():
+    """The end at once is the likeliest of all; a text of two tokens is next, and what is alive never comes near."""
+    p = jnp.array([[1.0, 0, 0], [0.5, 0.3, 0.2], [0.9, 0.05, 0.05]])
+    tokens, scores = beam(jnp.log(p), 6, [1], beams=2, alpha=0.0)
+    assert tokens[0].tolist() == [[0] * 6, [2, 0, 0, 0, 0, 0]]
+    np.testing.assert_allclose(jnp.exp(scores[0]), [0.5, 0.18], rtol=1e-5)
+
+
+def test_a_penalty_prefers_longer_texts_and_bound_waits_for_them():
+    """A sure text of 4 tokens at p = 0.3 against an end at p = 0.36: 0.3 wins once |y| is divided by; "full" never sees it."""
+    p = jnp.array([[1, 0, 0, 0, 0], [0.36, 0, 0.3, 0.34, 0], [0, 0, 0, 0, 1.0], [1, 0, 0, 0, 0], [0.0, 0, 0, 0, 1]])
+    found = {
+        stop: beam(jnp.log(p), 5, [1], beams=2, alpha=1.0, form="power", stop=stop)[0] for stop in ("bound", "full")
+    }
+    assert found["bound"][0, 0].tolist() == [2, 4, 4, 4, 0]
+    assert found["full"][0, 0].tolist() == [3, 0, 0, 0, 0]
+
+
+def test_a_search_without_room_is_refused():
+    for wrong in (dict(steps=0), dict(steps=2, beams=0), dict(steps=2, alpha=-1.0)):
+        with pytest.raises(ValueError, match="needs steps and beams >= 1 and alpha >= 0"):
+            beam_search(markov_step, jnp.zeros((2, 2)), None, jnp.zeros(1, jnp.int32), **wrong)
