@@ -1,0 +1,329 @@
+"""The Transformer: an encoder reads a sequence, a decoder writes another, by attention alone (arXiv:1706.03762).
+
+    attention(Q, K, V) = softmax(Q K^T / sqrt(d_k)) V                                             eq. (1), for each head
+    FFN(x) = W_2 relu(W_1 x + b_1) + b_2                                                          eq. (2)
+    encoder layer: self-attention, FFN         decoder layer: causal self-attention, attention to what was read, FFN
+    x <- norm(x + drop(f(x)))                  around each of these, as published ("post-norm")
+    x <- x + drop(f(norm(x)))                  and a last norm on each stack: the later form, which needs no warm-up
+    x_0 = drop(sqrt(D) E[token] + PE[position]),   logits = x_L E^T
+
+One matrix E serves source, target and softmax. Without biases on the attention's maps, as the authors' code has it, the base
+model has 63,045,632 parameters at 37,000 tokens; with them 36,864 more. Dropout falls on the sums of embedding and position
+and on what each branch writes, as in the paper: not on attention weights, which fused kernels never form, nor inside the
+FFN. Positions are the sines and cosines of section 3.5, interleaved, or in two halves (Marian's), or learned, or none.
+
+Writing goes on from a `Writing`: keys and values of the tokens written so far grow by one a step, those of the source are
+computed once. Tokens may come in more rows than the source has, as many for each: then the beams of one source stand
+together and share its keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.nn.initializers import glorot_uniform, lecun_uniform, normal
+
+from aigc_jax.networks.layers import Dense, LayerNorm, attention, gelu, sinusoidal
+
+SIZES = {
+    "base": dict(width=512, depth=6, inner=2048, heads=8),
+    "big": dict(width=1024, depth=6, inner=4096, heads=16),
+}
+"""Table 3."""
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: gelu(x, approximate=False),
+    "gelu_new": gelu,
+    "swish": jax.nn.silu,
+    "silu": jax.nn.silu,
+}
+Positions = Literal["sinusoidal", "halves", "learned", "none"]
+Pair = tuple[Array, Array]
+
+
+class Memory(NamedTuple):
+    """What was read: (keys, values) [B, S, H, K] for every layer of the decoder, and a mask [B, 1, 1, S] or None."""
+
+    layers: tuple[Pair, ...]
+    mask: Array | None
+
+
+class Writing(NamedTuple):
+    """Where a decoder stands.
+
+    past:   (keys, values) of every layer, [R, C, H, K] with C slots; R rows are B, or a multiple of it.
+    length: int32 scalar, how many slots are filled.
+    """
+
+    past: tuple[Pair, ...]
+    length: Array
+    memory: Memory
+
+
+class SelfAttention(nn.Module):
+    """x [B, T, D] -> [B, T, D]: every token asks those the mask leaves it, or, `causal`, itself and those before."""
+
+    heads: int
+    causal: bool = False
+    use_bias: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Array, mask: Array | None, past: Pair | None = None, start: Array | int = 0
+    ) -> tuple[Array, Pair | None]:
+        """A past [B, C, H, K] comes back with keys and values of x from slot `start` on."""
+        width = x.shape[-1]
+        # Glorot's bounds for each of the three D x D maps, not for one of D x 3 D
+        qkv = Dense(3 * width, self.use_bias, lecun_uniform(), dtype=self.dtype, name="qkv")(x)
+        q, k, v = (_heads(part, self.heads) for part in jnp.split(qkv, 3, -1))
+        if past is None:
+            y = attention(q, k, v, causal=self.causal, mask=mask)
+        else:
+            k, v = (
+                jax.lax.dynamic_update_slice(old, new.astype(old.dtype), (0, start, 0, 0))
+                for old, new in zip(past, (k, v))
+            )
+            seen = jnp.arange(k.shape[1]) <= start + jnp.arange(x.shape[1])[:, None]  # [T, C]
+            y, past = attention(q, k, v, mask=seen[None, None]), (k, v)
+        return Dense(width, self.use_bias, lecun_uniform(), dtype=self.dtype, name="out")(y.reshape(x.shape)), past
+
+
+class CrossAttention(nn.Module):
+    """Tokens [R, T, D] ask what was read; R is a multiple of the rows read."""
+
+    width: int
+    heads: int
+    use_bias: bool = False
+    dtype: Any = None
+
+    def setup(self) -> None:
+        self.query = Dense(self.width, self.use_bias, lecun_uniform(), dtype=self.dtype)
+        self.key_value = Dense(2 * self.width, self.use_bias, lecun_uniform(), dtype=self.dtype)
+        self.out = Dense(self.width, self.use_bias, lecun_uniform(), dtype=self.dtype)
+
+    def remember(self, memory: Array) -> Pair:
+        """Keys and values [B, S, H, K] of what was read, [B, S, D]."""
+        keys, values = jnp.split(self.key_value(memory), 2, -1)
+        return _heads(keys, self.heads), _heads(values, self.heads)
+
+    def __call__(self, x: Array, memory: Pair, mask: Array | None) -> Array:
+        # nothing orders these queries: those of all the beams of one source are asked in one row of it
+        q = _heads(self.query(x), self.heads).reshape(memory[0].shape[0], -1, *memory[0].shape[2:])
+        return self.out(attention(q, *memory, mask=mask).reshape(x.shape))
+
+
+class Layer(nn.Module):
+    """A layer of the encoder, or, with `cross`, of the decoder; fields as in `Transformer`."""
+
+    width: int
+    inner: int
+    heads: int
+    cross: bool
+    dropout: float
+    pre_norm: bool
+    use_bias: bool
+    activation: str
+    eps: float
+    dtype: Any
+
+    def setup(self) -> None:
+        def norm() -> LayerNorm:
+            return LayerNorm(self.eps, dtype=self.dtype)
+
+        self.self_attention = SelfAttention(self.heads, self.cross, self.use_bias, self.dtype)
+        self.norm_self = norm()
+        if self.cross:
+            self.cross_attention = CrossAttention(self.width, self.heads, self.use_bias, self.dtype)
+            self.norm_cross = norm()
+        self.up = Dense(self.inner, kernel_init=glorot_uniform(), dtype=self.dtype)
+        self.down = Dense(self.width, kernel_init=glorot_uniform(), dtype=self.dtype)
+        self.norm_inner = norm()
+        self.drop = nn.Dropout(self.dropout)
+
+    def __call__(
+        self, x: Array, mask: Array | None, read: Pair | None = None, past: Pair | None = None,
+        start: Array | int = 0, train: bool = False,
+    ) -> tuple[Array, Pair | None]:  # fmt: skip
+        """x [B, T, D] -> the same, and the past with it. The mask is of the encoder's tokens; a decoder asks `read` by it."""
+        y, past = self.self_attention(self._before(self.norm_self, x), None if self.cross else mask, past, start)
+        x = self._after(self.norm_self, x, y, train)
+        if read is not None:
+            y = self.cross_attention(self._before(self.norm_cross, x), read, mask)
+            x = self._after(self.norm_cross, x, y, train)
+        y = self.down(ACTIVATIONS[self.activation](self.up(self._before(self.norm_inner, x))))
+        return self._after(self.norm_inner, x, y, train), past
+
+    def remember(self, memory: Array) -> Pair:
+        """Of a decoder's layer: keys and values of what was read."""
+        return self.cross_attention.remember(memory)
+
+    def _before(self, norm: LayerNorm, x: Array) -> Array:
+        return norm(x) if self.pre_norm else x
+
+    def _after(self, norm: LayerNorm, x: Array, y: Array, train: bool) -> Array:
+        x = x + self.drop(y, deterministic=not train)
+        return x if self.pre_norm else norm(x)
+
+
+class Transformer(nn.Module):
+    """(source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
+
+    vocab:        V.
+    width, depth: D, and the layers of either stack.
+    inner, heads: of every layer. Where depth, inner or heads is a pair, it is (encoder, decoder).
+    pre_norm:     see above; False is the paper's.
+    attention_bias: on the maps of queries, keys, values and outputs.
+    source_vocab: of a token table of the source's own; None reads that of target and softmax.
+    scale:        multiply what is read from a token table by sqrt(D).
+    logit_bias:   add a bias to the logits.
+    context:      rows of learned position tables, and slots of a `Writing`.
+    dtype:        of the computation; parameters stay float32, logits come out float32.
+
+    Raises ValueError if heads do not divide the width, for an unknown activation, and for more tokens than learned tables
+    or slots hold.
+    """
+
+    vocab: int = 37_000
+    width: int = 512
+    depth: int | tuple[int, int] = 6
+    inner: int | tuple[int, int] = 2048
+    heads: int | tuple[int, int] = 8
+    dropout: float = 0.1
+    pre_norm: bool = False
+    positions: Positions = "sinusoidal"
+    attention_bias: bool = False
+    activation: str = "relu"
+    source_vocab: int | None = None
+    scale: bool = True
+    logit_bias: bool = False
+    context: int = 512
+    eps: float = 1e-6
+    dtype: Any = None
+
+    def setup(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation {self.activation!r}: there are {', '.join(ACTIVATIONS)}")
+        std = self.width**-0.5
+        self.tokens = self.param("tokens", normal(std), (self.vocab, self.width), jnp.float32)
+        if self.source_vocab is not None:
+            self.source_tokens = self.param("source_tokens", normal(std), (self.source_vocab, self.width), jnp.float32)
+        if self.positions == "learned":
+            shape = (self.context, self.width)
+            self.source_positions = self.param("source_positions", normal(0.02), shape, jnp.float32)
+            self.target_positions = self.param("target_positions", normal(0.02), shape, jnp.float32)
+        if self.logit_bias:
+            self.bias = self.param("bias", nn.initializers.zeros, (self.vocab,), jnp.float32)
+        self.encoder, self.decoder = self._stack(0), self._stack(1)
+        if self.pre_norm:
+            self.norm_encoder, self.norm_decoder = (LayerNorm(self.eps, dtype=self.dtype) for _ in range(2))
+        self.drop = nn.Dropout(self.dropout)
+
+    def _stack(self, side: int) -> list[Layer]:
+        depth, inner, heads = (
+            size[side] if isinstance(size, tuple) else size for size in (self.depth, self.inner, self.heads)
+        )
+        if self.width % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {self.width}")
+        return [Layer(self.width, inner, heads, bool(side), self.dropout, self.pre_norm, self.attention_bias,
+                      self.activation, self.eps, self.dtype) for _ in range(depth)]  # fmt: skip
+
+    def __call__(
+        self, source: Array, tokens: Array, source_length: Array | None = None, train: bool = False
+    ) -> tuple[Array, None]:
+        """Logits [B, T, V]; no attention is given out, as fused kernels form none. Dropout draws from the rng `dropout`."""
+        memory = self.remember(self.encode(source, source_length, train), source_length)
+        x = self.embed(tokens, 1, train=train)
+        x, _ = self.decode(x, memory, train=train)
+        return self.logits(x), None
+
+    def start(self, source: Array, source_length: Array | None = None, slots: int | None = None) -> Writing:
+        """Reads the source; at most `slots` tokens can be written then, by default `context` of them."""
+        memory = self.remember(self.encode(source, source_length), source_length)
+        keys = memory.layers[0][0]
+        empty = jnp.zeros((len(source), slots or self.context, *keys.shape[2:]), keys.dtype)
+        return Writing(((empty, empty),) * len(memory.layers), jnp.int32(0), memory)
+
+    def step(self, tokens: Array, at: Writing) -> tuple[Array, Writing]:
+        """Reads T more tokens [R, T] -> (logits [R, V] of the one that follows, where it stands then)."""
+        x = self.embed(tokens, 1, at.length, at.past[0][0].shape[1])
+        x, past = self.decode(x, at.memory, at.past, at.length)
+        return self.logits(x[:, -1]), Writing(past, at.length + tokens.shape[1], at.memory)
+
+    def embed(
+        self, tokens: Array, side: int, start: Array | int = 0, slots: int | None = None, train: bool = False
+    ) -> Array:
+        """x_0 [B, T, D] of tokens at positions start .. start + T - 1, below `slots`; side 0 is the source, 1 the target."""
+        length = tokens.shape[1]
+        slots = slots or length
+        own = side == 0 and self.source_vocab is not None
+        x = (self.source_tokens if own else self.tokens)[tokens]
+        x = x * self.width**0.5 if self.scale else x
+        if self.positions != "none":
+            table = self._table(side, max(slots, length))
+            x = x + jax.lax.dynamic_slice_in_dim(table, start, length)
+        x = x if self.dtype is None else x.astype(self.dtype)
+        return self.drop(x, deterministic=not train)
+
+    def _table(self, side: int, length: int) -> Array:
+        if self.positions == "learned":
+            if length > self.context:
+                raise ValueError(f"{length} tokens do not fit a table of {self.context} learned positions")
+            return self.target_positions if side else self.source_positions
+        table = sinusoidal(length, self.width)
+        if self.positions == "halves":
+            table = np.concatenate([table[:, 0::2], table[:, 1::2]], -1)
+        return jnp.asarray(table)
+
+    def encode(self, source: Array, source_length: Array | None = None, train: bool = False) -> Array:
+        """Source tokens [B, S] -> [B, S, D]."""
+        return self.encoded(self.embed(source, 0, train=train), source_length, train)
+
+    def encoded(self, x: Array, source_length: Array | None = None, train: bool = False) -> Array:
+        """x_0 of the source [B, S, D] -> x_L; what lies past the length is never asked."""
+        mask = valid(source_length, x.shape[1])
+        for layer in self.encoder:
+            x, _ = layer(x, mask, train=train)
+        return self.norm_encoder(x) if self.pre_norm else x
+
+    def remember(self, encoded: Array, source_length: Array | None = None) -> Memory:
+        """Keys and values of what was read, [B, S, D], for every layer of the decoder."""
+        layers = tuple(layer.remember(encoded) for layer in self.decoder)
+        return Memory(layers, valid(source_length, encoded.shape[1]))
+
+    def decode(
+        self,
+        x: Array,
+        memory: Memory,
+        past: tuple[Pair, ...] | None = None,
+        start: Array | int = 0,
+        train: bool = False,
+    ) -> tuple[Array, Any]:
+        """x_0 [R, T, D] -> x_L [R, T, D], and the past with these tokens."""
+        pasts = []
+        for index, layer in enumerate(self.decoder):
+            one = None if past is None else past[index]
+            x, one = layer(x, memory.mask, memory.layers[index], one, start, train)
+            pasts.append(one)
+        return self.norm_decoder(x) if self.pre_norm else x, tuple(pasts)
+
+    def logits(self, x: Array) -> Array:
+        """x_L [..., D] -> [..., V], float32, by the token table."""
+        z = jnp.matmul(x, self.tokens.astype(x.dtype).T, preferred_element_type=jnp.float32)
+        return z + self.bias if self.logit_bias else z
+
+
+def valid(length: Array | None, steps: int) -> Array | None:
+    """Which of S keys count, as attention takes it: [B, 1, 1, S] bool, or None where all do."""
+    return None if length is None else (jnp.arange(steps) < length[:, None])[:, None, None]
+
+
+def _heads(x: Array, heads: int) -> Array:
+    return x.reshape(*x.shape[:-1], heads, -1)  # [B, T, H, K]
