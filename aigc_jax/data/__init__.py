@@ -28,6 +28,7 @@ _LAZY = {
     "pipeline": ("Data", "Stream", "load_data", "images", "sounds"),
     "text": ("load_text",),
     "pairs": ("load_pairs",),
+    "bpe": ("load_bpe_pairs",),
     "sources": ("open_source",),
     "manage": ("build", "show"),
     "transforms": (
