@@ -4,7 +4,10 @@ Against each token, smoothed by eps (section 5.4, arXiv:1512.00567), the cost is
 
     (1 - eps) (-log p(y)) + eps mean_v (-log p(v)),   averaged over the tokens of the batch, the end included,
 
-which takes eps / V from every token, the right one as well; the authors' code spreads eps over the V - 1 others.
+which gives eps / V to every token, the right one as well; the authors' code spreads eps over the V - 1 others.
+
+What translates is a mean of the last parameters, as in section 6.1, where it is that of the last 5 checkpoints; here one
+that forgets step by step, in memory as `average`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import optax
 from jax import Array
 from jax.sharding import PartitionSpec as P
 
-from aigc_jax.core import Batch, Memory, Method, Metrics, Params, TrainState, descend
+from aigc_jax.core import Batch, Memory, Method, Metrics, Params, TrainState, chain, descend, track
 from aigc_jax.generate import Stop, beam_search
 from aigc_jax.methods.language.gpt import token_nats
 from aigc_jax.methods.language.translation import END, translator
@@ -36,6 +39,7 @@ def transformer_translator(
     tx: optax.GradientTransformation,
     *,
     smoothing: float = 0.1,
+    average: float = 0.0,
     beams: int = 4,
     alpha: float = 0.6,
     form: Literal["gnmt", "power"] = "gnmt",
@@ -44,12 +48,23 @@ def transformer_translator(
     """Learns `target` from `source` as `translator` does, which gives `evaluate`: what it calls `exact` is written greedily.
 
     smoothing: eps, above.
+    average:   decay of the mean, at step n at most (1 + n) / (10 + n), so that first parameters are soon forgotten; 0 is no
+               mean.
     beams, alpha, form, stop: of `sample`, see `beam_search`. It writes [B, T], as long as the target's rows.
 
-    Raises ValueError for a smoothing outside 0 .. 1.
+    Raises ValueError for a smoothing outside 0 .. 1, and for such an average.
     """
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"smoothing takes a share from the right token, 0 <= smoothing < 1, not {smoothing}")
+    if not (0 <= smoothing < 1 and 0 <= average < 1):
+        raise ValueError(f"smoothing and average are shares, 0 <= share < 1, not {smoothing} and {average}")
+
+    plain = translator(net, tx)
+
+    def init(key: Array, batch: Batch) -> TrainState:
+        state = plain.init(key, batch)
+        return state._replace(memory={"average": state.params["network"]}) if average else state
+
+    def mean(state: TrainState) -> TrainState:
+        return state._replace(params={"network": state.memory["average"]}) if average else state
 
     def loss(params: Params, memory: Memory, batch: Batch, key: Array) -> tuple[Array, tuple[Memory, Metrics]]:
         target, length = batch["target"], batch["target_length"]
@@ -69,7 +84,7 @@ def transformer_translator(
         return logits, (at.past, at.length)
 
     def write(state: TrainState, batch: Batch, key: Array) -> Array:
-        params, target = state.params["network"], batch["target"]
+        params, target = mean(state).params["network"], batch["target"]
         at: Any = net.apply(
             {"params": params}, batch["source"], batch["source_length"], target.shape[1], method="start"
         )
@@ -78,7 +93,14 @@ def transformer_translator(
                                beams=beams, end=END, alpha=alpha, form=form, stop=stop)  # fmt: skip
         return texts[:, 0]
 
-    return translator(net, tx)._replace(step=descend(loss, tx), sample=write)
+    def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
+        return plain.evaluate(mean(state), batch, key)
+
+    step = descend(loss, tx)
+    if average:
+        step = chain(step, track("average", lambda params: params["network"],
+                                 lambda n: jnp.minimum(average, (1 + n) / (10 + n))))  # fmt: skip
+    return Method(init, step, evaluate, write)
 
 
 def smoothed_nats(logits: Array, targets: Array, smoothing: float) -> Array:

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +72,22 @@ def test_it_learns_to_reverse_and_writes_the_end():
     assert jnp.mean(jnp.all(written == batch["target"], 1)) > 0.5
 
 
-def test_a_share_of_everything_is_refused():
-    with pytest.raises(ValueError, match="0 <= smoothing < 1, not 1.0"):
-        transformer_translator(NET, optax.sgd(0.1), smoothing=1.0)
+def test_what_translates_is_the_mean_of_the_last_parameters():
+    """At step 0 the mean keeps a tenth of what it was; `evaluate` and `sample` read it and not the parameters."""
+    method = transformer_translator(NET, optax.sgd(0.5), average=0.9)
+    batch = reversals(4)
+    begin = jax.jit(method.init)(KEY, batch)
+    after, _ = jax.jit(method.step)(begin, batch, KEY)
+    expected = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, begin.params["network"], after.params["network"])
+    chex.assert_trees_all_close(after.memory["average"], expected, rtol=1e-5, atol=1e-7)
+    judge = jax.jit(lambda state: (method.evaluate(state, batch, KEY), method.sample(state, batch, KEY)))
+    other = after._replace(params=begin.params)
+    chex.assert_trees_all_equal(judge(after), judge(other))
+    moved = after._replace(memory={"average": begin.params["network"]})
+    assert judge(moved)[0]["nats_per_token"][0] != judge(after)[0]["nats_per_token"][0]
+
+
+@pytest.mark.parametrize("shares", [dict(smoothing=1.0), dict(average=1.0), dict(smoothing=-0.1)])
+def test_shares_of_everything_are_refused(shares):
+    with pytest.raises(ValueError, match="0 <= share < 1, not"):
+        transformer_translator(NET, optax.sgd(0.1), **shares)
