@@ -7,6 +7,7 @@ does not change, and for language models, that no token sees those after it.
 
 from __future__ import annotations
 
+import ast
 import functools
 import json
 import shutil
@@ -78,6 +79,14 @@ def test_the_file_says_what_the_list_shows(name):
     for knob, parameter in knobs.items():
         assert parameter.annotation is not parameter.empty and parameter.default is not parameter.empty, knob
         assert parameter.kind is parameter.KEYWORD_ONLY, knob
+
+
+def test_every_knob_is_read(name):
+    """A knob that nothing reads would be accepted on the command line and change nothing."""
+    tree = ast.parse(Path(CATALOGUE[name].path).read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "experiment")
+    read = {node.id for part in function.body for node in ast.walk(part) if isinstance(node, ast.Name)}
+    assert set(signature(CATALOGUE[name])) <= read
 
 
 @pytest.mark.parametrize("name, preset", PRESETS, ids=map("-".join, PRESETS))

@@ -88,7 +88,7 @@ def experiment(
         pairs = load_pairs(data, batch_size=batch_size, columns=pair, lengths=lengths,
                            vocab=(source_vocab or vocab, vocab), tokenizers=(tokenizers[0], tokenizers[1]))  # fmt: skip
     method = transformer_translator(
-        net, warmed_adam(net.width, warmup, lr), smoothing=smoothing, beams=beams, alpha=alpha
+        net, warmed_adam(net.width, warmup, lr), smoothing=smoothing, average=average, beams=beams, alpha=alpha
     )
     return Experiment(method, pairs, steps, seed, RULES, evals={"sacrebleu": Bleu(columns[1], tokenize=bleu)})
 
