@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,8 +104,12 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def parity_file(entry: Entry, golden: Path) -> str:
-    """The golden file that an experiment is compared with, by the name of the experiment or of one of its systems."""
-    names = (entry.name, *entry.systems)
+    """The golden files of an experiment: by its name, by one of its systems, or by a network that its file imports."""
+    text = entry.path.read_text(encoding="utf-8") if entry.path.is_file() else ""
+    modules = re.findall(r"^from aigc_jax\.networks\.(\w+) import", text, re.MULTILINE)
+    modules += [name for names in re.findall(r"^from aigc_jax\.networks import (.+)", text, re.MULTILINE)
+                for name in re.findall(r"\w+", names)]  # fmt: skip
+    names = (entry.name, *entry.systems, *modules)
     found = [
         path.name
         for path in sorted(golden.glob("*.npz"))

@@ -9,7 +9,15 @@ import pytest
 
 from aigc_jax.errors import RunError, UserError
 from aigc_jax.experiment import Entry
-from aigc_jax.training.records import Verdict, benchmarks_page, read_records, results_page, verdict, write_record
+from aigc_jax.training.records import (
+    Verdict,
+    benchmarks_page,
+    parity_file,
+    read_records,
+    results_page,
+    verdict,
+    write_record,
+)
 
 RESULT = {
     "experiment": "thing", "preset": "laptop", "knobs": {"lr": 0.1}, "steps": 10, "seconds": 12.3, "device": "1 x cpu",
@@ -81,6 +89,15 @@ def test_results_page_has_a_row_for_each_record_and_for_what_has_none(tmp_path):
     ]  # fmt: skip
     assert "a\\|b" in text
     assert text == results_page([ENTRY, other], records, {"thing": 1234567}, tmp_path)
+
+
+def test_parity_is_that_of_the_networks_of_the_file_too(tmp_path):
+    for name in ("thing", "unet", "resnet", "preactivation", "mlp"):
+        (tmp_path / f"{name}.npz").touch()
+    file = tmp_path / "thing.py"
+    file.write_text("from aigc_jax.networks.unet import UNet\nfrom aigc_jax.networks import preactivation, resnet\n")
+    found = parity_file(ENTRY._replace(path=file), tmp_path)
+    assert found == "preactivation.npz, resnet.npz, thing.npz, unet.npz"
 
 
 def test_benchmarks_page_shows_cases_as_a_table_and_leaves_lists_in_the_file():
