@@ -8,7 +8,7 @@ The recipe is DeiT's with 400 epochs, and stochastic depth by size. The paper's 
 (`deit` has that loss); the published code fine-tunes from 224 to 384 and 448 pixels.
 
 The laptop run has patches of 2 x 2 on pictures of 8 x 8, a width of 64, two blocks of talking heads and two of class
-attention, and LayerScale from 0.1, the paper's start of shallow nets; it reaches 95 % on the digits held out, and its
+attention, and LayerScale from 0.1, the paper's start of shallow nets; it reaches 96.5 % on the digits held out, and its
 report shows what the heads of the class token read.
 """
 
@@ -50,12 +50,12 @@ PRESETS = {
     "m-48-448": dict(net="M-48", size=448, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
     "laptop": dict(net="XXS-24", width=64, depth=2, heads=4, layer_scale=0.1, drop_path=0.0, patch=2, size=8, channels=1,
                    data="digits", classes=10, crops="padded", pad=1, flip=False, magnitude=0.0, erasing=0.0, repeats=1,
-                   mixup=0.0, cutmix=0.0, ema=0.0, steps=2500, batch_size=32, lr=1e-3, warmup=100, scan=False,
+                   mixup=0.0, cutmix=0.0, ema=0.0, steps=1500, batch_size=64, lr=2e-3, warmup=100, scan=False,
                    remat=False, half=False),
 }  # fmt: skip
 EXPECTED = {
     "laptop": dict(
-        metric="eval/accuracy", value=0.954, tolerance=0.012, direction="max", device="2 CPU cores", minutes=1
+        metric="eval/accuracy", value=0.966, tolerance=0.012, direction="max", device="2 CPU cores", minutes=1
     ),
 }
 

@@ -7,7 +7,7 @@
 Presets of CIFAR are named by layers and growth rate; they see pictures moved by up to four pixels and mirrored (C10+, C100+ of
 table 2). `--pad 0 --flip False --dropout 0.2` is the setting without.
 
-The laptop run is a BC net of 16 layers with growth rate 12 on the digits as they are. It reaches 98.5 % on the digits held out.
+The laptop run is a BC net of 16 layers with growth rate 12 on the digits as they are. It reaches 99 % on the digits held out.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PRESETS = {
                    steps=800, batch_size=64, falls=()),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/accuracy", value=0.985, tolerance=0.01, direction="max", device="2 CPU cores",
+    "laptop": dict(metric="eval/accuracy", value=0.99, tolerance=0.01, direction="max", device="2 CPU cores",
                    minutes=1),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ RandAugment stands for AutoAugment, whose policy was found on the same pictures.
 code; `micro_batches` cuts it for one accelerator.
 
 The laptop run has B0's first four stages with one block each and a stem without stride, on the digits as they are, with
-SGD: RMSProp and its average of parameters want many thousands of steps. It reaches 97.5 % on the digits held out.
+SGD: RMSProp and its average of parameters want many thousands of steps. It reaches 99 % on the digits held out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PRESETS = {
                    batch_size=64, optimizer_name="sgd", lr=0.1, factor=1.0, momentum_of_norms=0.9, smoothing=0.0),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/accuracy", value=0.975, tolerance=0.01, direction="max", device="2 CPU cores",
+    "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.012, direction="max", device="2 CPU cores",
                    minutes=1),
 }  # fmt: skip
 

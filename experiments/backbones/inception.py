@@ -7,8 +7,8 @@
 Presets without "auxiliary" are the nets as they answer; heads for training alone are left out. "fid" is the network behind
 the Frechet distance with its 1008 outputs: not trained here, but the shape of its published weights.
 
-The paper of GoogLeNet tells little of its training: rate, batch and weight decay are those of the released Caffe model, the
-decline of the rate and the averaging of parameters are the paper's. Evaluation sees the middle square once.
+The paper of GoogLeNet tells little of its training: the decline of the rate and the averaging of parameters are its own, rate
+and weight decay those of the released Caffe model, the batch is our choice. Evaluation sees the middle square once.
 
 The laptop run is GoogLeNet with two of its nine modules at an eighth of their channels, one auxiliary head, and one
 3 x 3 convolution for a stem, on the digits as they are. It reaches 98 % on the digits held out.
@@ -44,7 +44,7 @@ PRESETS = {
                    crops="padded", pad=1, flip=False, steps=800, batch_size=64, lr=0.05, factor=1.0, ema=0.0),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/accuracy", value=0.98, tolerance=0.008, direction="max", device="2 CPU cores",
+    "laptop": dict(metric="eval/accuracy", value=0.977, tolerance=0.01, direction="max", device="2 CPU cores",
                    minutes=1),
 }  # fmt: skip
 

@@ -10,7 +10,8 @@ and softmax. The paper's model has 63,045,632 parameters at its 37,000 units, th
 
 `multi30k` is a net of 4 layers of 128 and 2.5 million parameters, as the smallest of arXiv:2105.14462, which published 41.0
 BLEU on tokenised text. The laptop net has one layer of 64 on either side, a table of the source's own since words and
-figures share nothing, and norms before the branches; it writes 99 % of the numbers held out without a mistake.
+figures share nothing, and norms before the branches; it writes 998 of 1,000 numbers held out without a
+mistake.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PRESETS = {
                    lr=0.7, half=False, bleu="char"),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/exact", value=0.99, tolerance=0.01, direction="max", device="2 CPU cores", minutes=2),
+    "laptop": dict(metric="eval/exact", value=0.998, tolerance=0.006, direction="max", device="2 CPU cores", minutes=2),
 }
 
 
