@@ -25,6 +25,7 @@ from aigc_jax.generate import Stop, beam_search
 from aigc_jax.methods.language.gpt import token_nats
 from aigc_jax.methods.language.translation import END, translator
 from aigc_jax.networks.transformer import Transformer, Writing
+from aigc_jax.optimizers import rising
 
 RULES = (
     (r"(qkv|query|key_value|up)\.kernel$", P("fsdp", "model")),
@@ -98,8 +99,7 @@ def transformer_translator(
 
     step = descend(loss, tx)
     if average:
-        step = chain(step, track("average", lambda params: params["network"],
-                                 lambda n: jnp.minimum(average, (1 + n) / (10 + n))))  # fmt: skip
+        step = chain(step, track("average", lambda params: params["network"], rising(average)))
     return Method(init, step, evaluate, write)
 
 
