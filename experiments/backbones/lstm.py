@@ -45,6 +45,8 @@ PRESETS = {
                    forget_bias=1.0, optimizer="adam", steps=4000, batch_size=64, lr=2e-3, clip=1.0),
 }  # fmt: skip
 EXPECTED = {
+    "ptb-small": dict(metric="carried/perplexity", value=141.2, tolerance=0.0, direction="min", device="2 CPU cores",
+                      minutes=60),
     "laptop": dict(metric="carried/nats_per_token", value=1.3, tolerance=0.02, direction="min", device="2 CPU cores",
                    minutes=3),
     "adding": dict(metric="eval/mse", value=0.002, tolerance=0.003, direction="min", device="2 CPU cores", minutes=5),
