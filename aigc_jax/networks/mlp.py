@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jax import Array
 
-from aigc_jax.networks.layers import Dense
-
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "relu": jax.nn.relu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "silu": jax.nn.silu,
-}
+from aigc_jax.networks.layers import Dense, activation
 
 
 class MLP(nn.Module):
@@ -26,7 +16,7 @@ class MLP(nn.Module):
 
     hidden:      width of each hidden layer; () leaves one linear map.
     features:    width of the output.
-    activation:  a name of ACTIVATIONS.
+    activation:  a name of `layers.ACTIVATIONS`.
     kernel_init: of every kernel; None is LeCun's normal, variance 1 / fan-in. Biases start at zero.
     dtype:       of the computation; parameters stay float32.
 
@@ -41,10 +31,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {self.activation!r}: there are {', '.join(ACTIVATIONS)}")
+        nonlinear = activation(self.activation)
         init = self.kernel_init or nn.initializers.lecun_normal()
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            x = ACTIVATIONS[self.activation](Dense(width, kernel_init=init, dtype=self.dtype)(x))
+            x = nonlinear(Dense(width, kernel_init=init, dtype=self.dtype)(x))
         return Dense(self.features, kernel_init=init, dtype=self.dtype)(x)

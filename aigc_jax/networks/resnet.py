@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, max_pool
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, max_pool
 
 SIZES = {
     "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
@@ -45,23 +45,24 @@ def cifar(depth: int) -> dict[str, Any]:
 
 
 class Residual(nn.Module):
-    """One block: [B, H, W, C] -> [B, H / stride, W / stride, width], or 4 width for a bottleneck."""
+    """One block: [B, H, W, C] -> [B, H / stride, W / stride, out]; `width` is that of the layers before its last."""
 
     width: int
+    out: int
     stride: int
     bottleneck: bool
     shortcut: Literal["projection", "pad"]
     stride_first: bool
     zero_last: bool
+    activation: str
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        out = self.width * (4 if self.bottleneck else 1)
         first, second = (self.stride, 1) if self.stride_first or not self.bottleneck else (1, self.stride)
-        layers = [(1, first, self.width), (3, second, self.width), (1, 1, out)]  # kernel, stride, channels
+        layers = [(1, first, self.width), (3, second, self.width), (1, 1, self.out)]  # kernel, stride, channels
         if not self.bottleneck:
-            layers = [(3, first, self.width), (3, second, out)]
+            layers = [(3, first, self.width), (3, second, self.out)]
         y = x
         for index, (kernel, stride, width) in enumerate(layers, start=1):
             last = index == len(layers)
@@ -69,15 +70,15 @@ class Residual(nn.Module):
             y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}")(y)
             y = BatchNorm(scale_init=scale, dtype=self.dtype, name=f"norm_{index}")(y, train)
             y = y if last else nn.relu(y)
-        return nn.relu(y + self._shortcut(x, out, train))
+        return activation(self.activation)(y + self._shortcut(x, train))
 
-    def _shortcut(self, x: Array, out: int, train: bool) -> Array:
-        if self.stride == 1 and x.shape[-1] == out:
+    def _shortcut(self, x: Array, train: bool) -> Array:
+        if self.stride == 1 and x.shape[-1] == self.out:
             return x
         if self.shortcut == "pad":
             x = x[:, :: self.stride, :: self.stride]
-            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, out - x.shape[-1])))
-        x = _conv(out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
+            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.out - x.shape[-1])))
+        x = _conv(self.out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
         return BatchNorm(dtype=self.dtype, name="norm_shortcut")(x, train)
 
 
@@ -87,9 +88,14 @@ class ResNet(nn.Module):
     classes:      0 leaves the last layer out: the logits are then the pooled features.
     depths:       blocks in each stage.
     widths:       channels of each stage, inside its blocks.
+    outs:         channels that the blocks of each stage give; None is widths, four times as many for bottlenecks.
+    stem_width:   channels of the first convolution; None is those of the first stage.
+    first_stride: of the first stage; the others halve the image.
     stem:         "imagenet", a quarter of the size, or "cifar", the whole.
     shortcut:     where the shape changes: "projection" (option B) or "pad" (option A).
     stride_first, zero_last: see the module.
+    activation:   after the stem and after each sum, a name of `layers.ACTIVATIONS`; within a branch it is always relu, as in
+                  transformers' nets.
     dtype:        of the computation; parameters and statistics stay float32, logits come out float32.
 
     Features: `stem` and `stage_1`, `stage_2`, ... [B, H', W', C'], and `pooled` [B, D], the last's mean over space.
@@ -99,22 +105,27 @@ class ResNet(nn.Module):
     classes: int = 1000
     depths: tuple[int, ...] = (3, 4, 6, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    outs: tuple[int, ...] | None = None
+    stem_width: int | None = None
+    first_stride: int = 1
     bottleneck: bool = True
     stem: Literal["imagenet", "cifar"] = "imagenet"
     shortcut: Literal["projection", "pad"] = "projection"
     stride_first: bool = False
     zero_last: bool = False
+    activation: str = "relu"
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
         features = {"stem": self._stem(x, train)}
         x = features["stem"]
-        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+        outs = self.outs or tuple(width * (4 if self.bottleneck else 1) for width in self.widths)
+        for stage, (depth, width, out) in enumerate(zip(self.depths, self.widths, outs, strict=True), start=1):
             for index in range(depth):
-                stride = 2 if index == 0 and stage > 1 else 1
-                x = Residual(width, stride, self.bottleneck, self.shortcut, self.stride_first, self.zero_last,
-                             self.dtype, name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
+                stride = (self.first_stride if stage == 1 else 2) if index == 0 else 1
+                x = Residual(width, out, stride, self.bottleneck, self.shortcut, self.stride_first, self.zero_last,
+                             self.activation, self.dtype, name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
             features[f"stage_{stage}"] = x
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
         features["pooled"] = x
@@ -125,8 +136,9 @@ class ResNet(nn.Module):
 
     def _stem(self, x: Array, train: bool) -> Array:
         large = self.stem == "imagenet"
-        x = _conv(self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
+        width = self.stem_width or self.widths[0]
+        x = _conv(width, 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
+        x = activation(self.activation)(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
         if not large:
             return x
         return max_pool(x, window=3, stride=2, padding=1)

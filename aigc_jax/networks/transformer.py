@@ -19,7 +19,6 @@ together and share its keys and values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -29,7 +28,7 @@ import numpy as np
 from jax import Array
 from jax.nn.initializers import glorot_uniform, lecun_uniform, normal
 
-from aigc_jax.networks.layers import Dense, LayerNorm, attention, gelu, sinusoidal
+from aigc_jax.networks.layers import Dense, LayerNorm, activation, attention, sinusoidal
 
 SIZES = {
     "base": dict(width=512, depth=6, inner=2048, heads=8),
@@ -37,13 +36,6 @@ SIZES = {
 }
 """Table 3."""
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "relu": jax.nn.relu,
-    "gelu": lambda x: gelu(x, approximate=False),
-    "gelu_new": gelu,
-    "swish": jax.nn.silu,
-    "silu": jax.nn.silu,
-}
 Positions = Literal["sinusoidal", "halves", "learned", "none"]
 Pair = tuple[Array, Array]
 
@@ -158,7 +150,7 @@ class Layer(nn.Module):
         if read is not None:
             y = self.cross_attention(self._before(self.norm_cross, x), read, mask)
             x = self._after(self.norm_cross, x, y, train)
-        y = self.down(ACTIVATIONS[self.activation](self.up(self._before(self.norm_inner, x))))
+        y = self.down(activation(self.activation)(self.up(self._before(self.norm_inner, x))))
         return self._after(self.norm_inner, x, y, train), past
 
     def remember(self, memory: Array) -> Pair:
@@ -209,8 +201,7 @@ class Transformer(nn.Module):
     dtype: Any = None
 
     def setup(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r}: there are {', '.join(ACTIVATIONS)}")
+        activation(self.activation)  # an unknown one is said here
         std = self.width**-0.5
         self.tokens = self.param("tokens", normal(std), (self.vocab, self.width), jnp.float32)
         if self.source_vocab is not None:

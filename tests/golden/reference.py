@@ -7,7 +7,9 @@ get the statistics of one real pass, moved a little, and the outputs are checked
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,25 +27,32 @@ def library(name: str) -> ModuleType:
 @torch.no_grad()
 def fill(model: torch.nn.Module, images: torch.Tensor) -> dict[str, np.ndarray]:
     """Every parameter by its name, dropout off, the statistics of one pass, moved: these come back by name."""
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for name, tensor in model.named_parameters():
         tensor.copy_(torch.from_numpy(weights.drawn(name, tuple(tensor.shape))))
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    model.train()(images)
-    for norm, momentum in zip(norms, momenta):
-        norm.running_mean.add_(0.2 * torch.randn_like(norm.running_mean) * norm.running_var.sqrt())
-        norm.running_var.mul_(torch.exp(0.3 * torch.randn_like(norm.running_var)))
-        norm.momentum = momentum
+    settle(model, lambda: model(images))
     return {
         name: tensor.numpy().copy()
         for name, tensor in model.named_buffers()
         if name.endswith(("running_mean", "running_var"))
     }
+
+
+@torch.no_grad()
+def settle(model: torch.nn.Module, once: Callable[[], Any]) -> None:
+    """Gives the batch norms the statistics of one call, moved a little."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()
+    once()
+    for norm, momentum in zip(norms, momenta):
+        norm.running_mean.add_(0.2 * torch.randn_like(norm.running_mean) * norm.running_var.sqrt())
+        norm.running_var.mul_(torch.exp(0.3 * torch.randn_like(norm.running_var)))
+        norm.momentum = momentum
 
 
 def images(count: int, height: int, width: int, factor: float = 1.0) -> torch.Tensor:

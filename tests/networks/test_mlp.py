@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.networks.mlp import ACTIVATIONS, MLP
+from aigc_jax.networks.layers import ACTIVATIONS
+from aigc_jax.networks.mlp import MLP
 
 X = np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
 
@@ -43,5 +44,5 @@ def test_kernels_start_with_their_deviation_and_biases_at_zero(init, deviation):
 
 
 def test_an_unknown_activation_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown activation 'swish': there are tanh, .*silu"):
-        MLP((4,), 2, "swish").init(jax.random.key(0), X)
+    with pytest.raises(ValueError, match="unknown activation 'snake': there are tanh, .*silu"):
+        MLP((4,), 2, "snake").init(jax.random.key(0), X)

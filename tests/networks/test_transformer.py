@@ -252,7 +252,7 @@ def test_dropout_draws_from_its_key_in_training_only():
     [
         (dict(heads=5), "5 heads do not divide a width of 12"),
         (dict(heads=(3, 7)), "7 heads do not divide a width of 12"),
-        (dict(activation="tanh"), "activation 'tanh': there are relu"),
+        (dict(activation="snake"), "unknown activation 'snake': there are tanh"),
         (dict(positions="learned", context=5), "6 tokens do not fit a table of 5 learned positions"),
     ],
 )

@@ -1,6 +1,6 @@
 """What networks are made of: each layer is one function that picks its form by backend and by shape."""
 
-from aigc_jax.networks.layers.activations import gelu
+from aigc_jax.networks.layers.activations import ACTIVATIONS, activation, gelu
 from aigc_jax.networks.layers.attention import attention, attention_weights
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
@@ -12,6 +12,7 @@ from aigc_jax.networks.layers.positions import resample_positions, sinusoidal, t
 from aigc_jax.networks.layers.recurrence import elman, gru, lstm
 
 __all__ = [
+    "ACTIVATIONS",
     "BatchNorm",
     "Conv",
     "ConvTranspose",
@@ -20,6 +21,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "RMSNorm",
+    "activation",
     "adaptive_avg_pool",
     "attention",
     "attention_weights",

@@ -1,8 +1,9 @@
-"""GELU in the two forms of its paper (arXiv:1606.08415)."""
+"""Nonlinearities by name; GELU in the two forms of its paper (arXiv:1606.08415)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,3 +20,28 @@ def gelu(x: Array, approximate: bool = True) -> Array:
         # 0.5 (1 + tanh(u)) = sigmoid(2 u)
         return x * jax.nn.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(math.sqrt(0.5), x.dtype)))
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "leaky_relu": jax.nn.leaky_relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "gelu": lambda x: gelu(x, approximate=False),
+    "gelu_new": gelu,
+    "gelu_pytorch_tanh": gelu,
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "linear": lambda x: x,
+}
+"""By the names that published configurations use; "gelu" alone is the exact form."""
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The nonlinearity of a name. Raises ValueError for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}: there are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]

@@ -1,0 +1,54 @@
+"""Makes published_resnet.npz: folders of transformers' and timm's ResNets, small and odd, with their answers.
+
+Needs torch, transformers, timm and torchvision: `python tests/golden/make_published_resnet.py` writes, `--check` recomputes
+and compares; `--folders DIR PATTERN` writes public sizes (published.py).
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import published
+import reference
+import torch
+
+PATH = Path(__file__).with_name("published_resnet.npz")
+
+
+def transformers(kind: str, **fields: Any) -> tuple[torch.nn.Module, None]:
+    library = reference.library("transformers")
+    return getattr(library, kind)(library.ResNetConfig(**fields)), None
+
+
+def timm(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The configuration has what timm writes and its users read: architecture, classes, arguments of the builder."""
+    model = reference.library("timm").create_model(name, **arguments)
+    return model, {"architecture": name, "num_classes": model.num_classes, "model_args": arguments}
+
+
+def torchvision(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
+    model = getattr(reference.library("torchvision.models"), name)(weights=None, **arguments)
+    return model, {"library_name": "torchvision", "architecture": name, **arguments}
+
+
+def answer(model: torch.nn.Module, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+    found = model(pixel_values)
+    if isinstance(found, torch.Tensor):
+        return {"logits": found}
+    return {name: found[name] for name in ("logits", "last_hidden_state", "pooler_output") if name in found}
+
+
+BASIC = dict(layer_type="basic", embedding_size=5, hidden_sizes=[6, 11, 14], depths=[2, 1, 1], num_labels=7)
+BOTTLENECK = dict(embedding_size=6, hidden_sizes=[18, 22, 29], depths=[1, 2, 1], num_channels=2, hidden_act="gelu")
+IMAGES = {"pixel_values": reference.images(3, 35, 43)}
+SMALL = {
+    "basic": (partial(transformers, "ResNetForImageClassification", **BASIC), IMAGES),
+    "strides": (partial(transformers, "ResNetModel", **BOTTLENECK, downsample_in_first_stage=True,
+                        downsample_in_bottleneck=True), {"pixel_values": IMAGES["pixel_values"][:, :2]}),
+    "timm": (partial(timm, "resnet50", num_classes=5, layers=[1, 2, 1, 1], channels=[6, 9, 10, 7]), IMAGES),
+}  # fmt: skip
+PUBLIC = {f"{source.__name__}_resnet{depth}": partial(source, f"resnet{depth}")
+          for source in (timm, torchvision) for depth in (18, 34, 50, 101, 152)}  # fmt: skip
+
+if __name__ == "__main__":
+    published.main(PATH, SMALL, PUBLIC, answer)

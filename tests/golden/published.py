@@ -1,0 +1,125 @@
+"""What the scripts make_published_*.py share: small published folders, as configuration, names, shapes and answers.
+
+Weights are drawn by the names that the files have (weights.py), so a golden file holds only the statistics of batch norms,
+the shapes and the outputs; the tests write the folder from them. A script with `--folders DIR PATTERN` writes whole folders
+instead, for every public size whose name matches the pattern, with random weights, inputs.npz and outputs.npz:
+`compare_published.py DIR` reads them with the library here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import golden
+import numpy as np
+import reference
+import torch
+import weights
+from safetensors.numpy import load_file, save_file
+
+Maker = Callable[[], tuple[torch.nn.Module, dict[str, Any] | None]]
+"""() -> (model, its config.json; None where the model writes it itself by `save_pretrained`)."""
+
+
+def main(path: Path, small: Mapping[str, Any], public: Mapping[str, Maker], answer: Callable[..., dict]) -> None:
+    """Writes or checks the golden file of the small cases, or the folders of the public ones.
+
+    small:  case -> (maker, inputs of torch by name).
+    public: name -> maker.
+    answer: (model, **inputs) -> {output: tensor}; images are [B, C, H, W] there.
+    """
+    if "--folders" in sys.argv:
+        at = sys.argv.index("--folders")
+        for name, make in public.items():
+            if re.fullmatch(sys.argv[at + 2], name):
+                write_folder(Path(sys.argv[at + 1]) / name, make, answer)
+        return
+
+    def build() -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for case, (make, inputs) in small.items():
+            torch.manual_seed(0)
+            found |= {f"{case}/{key}": value for key, value in described(make, inputs, answer).items()}
+        return found
+
+    golden.main(path, build)
+
+
+def described(make: Maker, inputs: dict[str, torch.Tensor], answer: Callable[..., dict]) -> dict[str, np.ndarray]:
+    """Configuration, names and shapes of the tensors, statistics, inputs and outputs of one case."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, config = settled(make, Path(folder), inputs, answer)
+        stored = load_file(Path(folder) / "model.safetensors")
+        found = {"config": np.str_((Path(folder) / "config.json").read_text())}
+    found["tensors"] = np.str_(json.dumps({name: [list(x.shape), str(x.dtype)] for name, x in stored.items()}))
+    found |= {f"stored/{name}": x for name, x in stored.items() if not drawn_by_name(name, x)}
+    found |= {f"input/{name}": as_ours(x) for name, x in inputs.items()}
+    return found | {f"output/{name}": as_ours(x) for name, x in outputs(model, inputs, answer).items()}
+
+
+def drawn_by_name(name: str, x: np.ndarray) -> bool:
+    """Whether a tensor is a weight, which tests draw by its name; statistics and counts are stored."""
+    return x.dtype.kind == "f" and "running_" not in name
+
+
+@torch.no_grad()
+def settled(
+    make: Maker, folder: Path, inputs: dict[str, torch.Tensor], answer: Callable
+) -> tuple[torch.nn.Module, Any]:
+    """A model whose weights are drawn by the names of its files, with statistics of one pass; the folder holds it."""
+    model, config = make()
+    save(model, config, folder)
+    stored = load_file(folder / "model.safetensors")
+    stored |= {name: weights.drawn(name, x.shape) for name, x in stored.items() if drawn_by_name(name, x)}
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    if config is None:
+        model = type(model).from_pretrained(folder)
+    else:
+        model.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in stored.items()})
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if norms:
+        reference.settle(model, lambda: answer(model, **inputs))
+        save(model, config, folder)
+    return model.eval(), config
+
+
+def save(model: torch.nn.Module, config: dict[str, Any] | None, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if config is None:
+        model.save_pretrained(folder)
+        return
+    state = {name: x.detach().contiguous().numpy() for name, x in model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+@torch.no_grad()
+def outputs(model: torch.nn.Module, inputs: dict[str, torch.Tensor], answer: Callable) -> dict[str, torch.Tensor]:
+    """Raises AssertionError where an output hardly depends on the input."""
+    found = answer(model.eval(), **inputs)
+    for name, x in found.items():
+        spread = x.float().std(0).mean() / x.float().std()
+        assert spread > 0.02, f"{name} hardly depends on the input: {spread}"
+    return found
+
+
+def as_ours(x: torch.Tensor) -> np.ndarray:
+    """Four axes are those of images: channels last."""
+    return np.ascontiguousarray((x.permute(0, 2, 3, 1) if x.ndim == 4 else x).detach().numpy())
+
+
+def write_folder(folder: Path, make: Maker, answer: Callable[..., dict]) -> None:
+    """A whole public network with random weights; its images are of the size its configuration names, at most 224."""
+    torch.manual_seed(0)
+    size = make.size if hasattr(make, "size") else 224
+    inputs = {"pixel_values": reference.images(2, size, size)}
+    model, _ = settled(make, folder, inputs, answer)
+    np.savez(folder / "inputs.npz", **{name: as_ours(x) for name, x in inputs.items()})
+    np.savez(folder / "outputs.npz", **{name: as_ours(x) for name, x in outputs(model, inputs, answer).items()})
+    print(folder)

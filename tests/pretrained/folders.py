@@ -1,0 +1,71 @@
+"""Folders of published weights, written from the golden files: weights are drawn by the names of the tensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from aigc_jax import pretrained
+from aigc_jax.networks.layers import conv_form
+from tests.golden import weights
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def cases(family: str) -> list[str]:
+    """The cases of published_<family>.npz."""
+    with np.load(GOLDEN / f"published_{family}.npz") as golden:
+        return sorted({name.partition("/")[0] for name in golden.files})
+
+
+def write(family: str, case: str, folder: Path) -> dict[str, np.ndarray]:
+    """Writes the folder of a case; what the golden file holds of it comes back."""
+    with np.load(GOLDEN / f"published_{family}.npz") as golden:
+        found = {name.partition("/")[2]: golden[name] for name in golden.files if name.startswith(f"{case}/")}
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for name, (shape, kind) in json.loads(str(found["tensors"])).items():
+        stored = found.get(f"stored/{name}")
+        arrays[name] = weights.drawn(name, tuple(shape)).astype(kind) if stored is None else stored
+    save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(str(found["config"]))
+    return found
+
+
+def of(found: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    return {name.partition("/")[2]: value for name, value in found.items() if name.startswith(f"{kind}/")}
+
+
+def check_answers(folder: Path, found: dict[str, np.ndarray]) -> pretrained.Model:
+    """Outputs by the same names as the reference's, each within 1e-4 of what differs between its examples."""
+    model = pretrained.load(folder)
+    with conv_form("native"):  # compiles quickest; the forms are compared with each other elsewhere
+        answer = model(**of(found, "input"))
+    theirs = of(found, "output")
+    assert set(theirs) <= set(answer), set(theirs) - set(answer)
+    for name, value in theirs.items():
+        assert answer[name].shape == value.shape, name
+        error = np.linalg.norm(answer[name] - value) / np.linalg.norm(value - value.mean(0))
+        assert error < 1e-4, f"{name}: {error}"
+    return model
+
+
+def check_round_trip(model: pretrained.Model, folder: Path, back: Path) -> None:
+    """What is written equals what was read, name by name, bit by bit."""
+    pretrained.save(model, back)
+    before, after = (load_file(path / "model.safetensors") for path in (folder, back))
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.dtype == after[name].dtype and value.shape == after[name].shape
+        assert value.tobytes() == after[name].tobytes(), name
+    assert json.loads((folder / "config.json").read_text()) == json.loads((back / "config.json").read_text())
+
+
+def distinct(model: pretrained.Model) -> None:
+    """Every array of ours has numbers of its own: none was read twice in place of another."""
+    sums = [float(np.asarray(x, np.float64).sum()) for x in jax.tree.leaves(model.variables)]
+    assert len(set(sums)) == len(sums)
