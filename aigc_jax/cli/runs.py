@@ -29,7 +29,10 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mesh", metavar="data=2,fsdp=4", help="axes of the device mesh; all devices on fsdp without it")
     add("--devices", type=positive, metavar="N", help="simulate this many devices on the CPU")
     add(
-        "--init-from", type=Path, metavar="DIR", help="take over the networks of another run; other classes: a new head"
+        "--init-from",
+        type=Path,
+        metavar="DIR",
+        help="take over the networks of another run, or published weights; other classes: a new head",
     )
     add("--save-every", type=positive, metavar="N", help="steps between checkpoints; a tenth of the run without it")
     add("--eval-every", type=positive, metavar="N", help="steps between evaluations")
@@ -41,6 +44,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     start_jax(arguments.devices)
+    from aigc_jax.cli.weights import adopted
     from aigc_jax.experiment import load
     from aigc_jax.training.folder import read_json
     from aigc_jax.training.loop import train
@@ -48,9 +52,12 @@ def train(arguments: argparse.Namespace) -> None:
     from aigc_jax.training.sharding import parse_mesh
 
     mesh = parse_mesh(arguments.mesh) if arguments.mesh else None
-    experiment = load(arguments.name, arguments.preset, **arguments.knobs)
+    knobs = arguments.knobs
+    if arguments.init_from:
+        knobs = {**adopted(find(arguments.name), arguments.init_from), **knobs}
+    experiment = load(arguments.name, arguments.preset, **knobs)
     if (arguments.steps or 0) > experiment.steps and "steps" in experiment.config["knobs"]:
-        experiment = load(arguments.name, arguments.preset, **arguments.knobs, steps=arguments.steps)
+        experiment = load(arguments.name, arguments.preset, **knobs, steps=arguments.steps)
     workdir = arguments.workdir or Path("runs") / f"{Path(arguments.name).stem}-{arguments.preset}"
     train(
         experiment, workdir, steps=arguments.steps, resume=arguments.resume, mesh=mesh, save_every=arguments.save_every,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aigc_jax.cli import catalogue, data, doctor, receipts, runs
+from aigc_jax.cli import catalogue, data, doctor, receipts, runs, weights
 from aigc_jax.cli.parser import Command, from_preset
 
 COMMANDS = {
@@ -20,6 +20,13 @@ COMMANDS = {
         receipts.reproduce_arguments, receipts.reproduce, from_preset,
     ),
     "results": Command("writes docs/results.md, docs/benchmarks.md", receipts.results_arguments, receipts.results),
+    "import": Command(
+        "published weights into a run folder", weights.import_arguments, weights.import_weights, weights.from_published
+    ),
+    "export": Command(
+        "the network of a run in the layout of the weights it began from",
+        weights.export_arguments, weights.export_weights,
+    ),
     "data": Command("builds or shows a data set", data.arguments, data.run),
     "doctor": Command("versions, devices, caches", doctor.arguments, doctor.run),
 }  # fmt: skip

@@ -161,6 +161,27 @@ def run_blocks(
     return x
 
 
+def unrolled(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by path, those of scanned stacks [L, ...] cut into those of the blocks: `x.blocks.y` is `x.block_0.y`, ..."""
+    found = {}
+    for path, array in arrays.items():
+        before, scanned, after = path.partition(".blocks.")
+        if scanned:
+            found |= {f"{before}.block_{index}.{after}": array[index] for index in range(len(array))}
+        else:
+            found[path] = array
+    return found
+
+
+def stacked(arrays: Mapping[str, Any], path: str) -> Any | None:
+    """The array [L, ...] of a scanned stack from those of its blocks; None if there are none, or the path is of no stack."""
+    before, scanned, after = path.partition(".blocks.")
+    found = []
+    while scanned and (name := f"{before}.block_{len(found)}.{after}") in arrays:
+        found.append(arrays[name])
+    return np.stack(found) if found else None
+
+
 def keep_weights(module: nn.Module, weights: Callable[[], Array]) -> None:
     """Leaves attention weights where `attention_maps` finds them, if someone asks for them."""
     if module.is_mutable_collection("intermediates"):

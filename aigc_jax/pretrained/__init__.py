@@ -8,6 +8,7 @@ pretrained.save(model, OTHER)                   # the same layout, tensors bit-e
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from aigc_jax.pretrained.files import open_folder, write_folder
 from aigc_jax.pretrained.layouts import published
 from aigc_jax.pretrained.model import Model, Published, assemble, disassemble
+from aigc_jax.pretrained.origin import is_published
 
-__all__ = ["Model", "Published", "load", "published", "save"]
+__all__ = ["Model", "Published", "is_published", "load", "network", "published", "save"]
 
 
 def load(folder: str | Path) -> Model:
@@ -27,6 +29,18 @@ def load(folder: str | Path) -> Model:
     """
     opened = open_folder(folder)
     return assemble(published(opened.config, {name: one.shape for name, one in opened.stored.items()}), opened)
+
+
+def network(config: Mapping[str, Any], **fields: Any) -> Any:
+    """The module that a config.json describes, with some of its fields changed: classes, dropout, dtype.
+
+    Raises UserError for an unknown model or option, and ValueError for a field that the module has not.
+    """
+    module = published(config).module
+    unknown = set(fields) - {field.name for field in dataclasses.fields(module)}
+    if unknown:
+        raise ValueError(f"{type(module).__name__} has no field {', '.join(sorted(unknown))}")
+    return module.clone(**fields)
 
 
 def save(model: Model, folder: str | Path, config: Mapping[str, Any] | None = None) -> None:

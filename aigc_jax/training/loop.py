@@ -89,7 +89,7 @@ def train(
             f"{workdir} is at step {restored.step} already, past {steps}: ask for more than {restored.step} steps"
         )
     state = restored.state if restored else first_state(experiment, plan, first, seed_key, donor)
-    stream.set_state(restored.meta["data"] if restored else start)
+    stream.set_state((restored.meta["data"] if restored else None) or start)  # an imported run has read none yet
     step = restored.step if restored else 0
 
     log = Log(workdir, step, steps, rows_of(first), plan.flops, quiet)
@@ -186,7 +186,7 @@ def _diagnose(
     restored: Restored | None = checkpoints.restore(plan.shapes, plan.shardings, lambda line: None)
     state = restored.state if restored else first_state(experiment, plan, first, seed_key, donor)
     stream = experiment.data.train(experiment.seed)
-    if restored:
+    if restored and restored.meta["data"]:
         stream.set_state(restored.meta["data"])
     step = train_step(experiment.method, seed_key)
     sharding = placement.batch_sharding(plan.mesh)

@@ -14,7 +14,7 @@ the digits held out.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -22,6 +22,7 @@ from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.alexnet import SIZES, AlexNet
 from aigc_jax.optimizers import falling, optimizer
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["alexnet"]
 PAPER = "Krizhevsky et al. 2012, ImageNet Classification with Deep Convolutional Neural Networks"
@@ -48,6 +49,7 @@ def experiment(
     grid: int = 6,  # side of the map that the linear layers read
     weights: Literal["", "normal", "fan_in", "he_normal"] = "",  # initialisation, instead of the net's
     dropout: float = 0.5,
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 227,  # the paper says 224, its 55 x 55 positions come of 227
@@ -67,9 +69,12 @@ def experiment(
     micro_batches: int = 1,
     seed: int = 0,
 ) -> Experiment:
+    dtype = "bfloat16" if half else None
     fields = {**SIZES[net], **({"stem": stem} if stem else {}), **({"weights": weights} if weights else {})}
     fields["widths"] = tuple(round(channels * width) for channels in SIZES[net]["widths"])
-    model = AlexNet(classes, **fields, grid=grid, hidden=hidden, dropout=dropout, dtype="bfloat16" if half else None)
+    model = AlexNet(classes, **fields, grid=grid, hidden=hidden, dropout=dropout, dtype=dtype)
+    if published:
+        model = network(published, classes=classes, dropout=dropout, dtype=dtype)
     rate = falling(lr, steps, falls, warmup)
     tx = optimizer("sgd", rate, weight_decay=weight_decay, everywhere=True, momentum=momentum)
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,

@@ -14,7 +14,7 @@ report shows what the heads of the class token read.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -24,6 +24,7 @@ from aigc_jax.methods.supervised.attention_maps import class_attention_panel
 from aigc_jax.methods.supervised.resolution import refit_positions
 from aigc_jax.networks.cait import SIZES, CaiT
 from aigc_jax.optimizers import cosine, optimizer
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["cait"]
 PAPER = "Touvron et al., Going deeper with Image Transformers, arXiv:2103.17239"
@@ -69,6 +70,7 @@ def experiment(
     layer_scale: float | None = None,
     drop_path: float | None = None,
     patch: int = 16,
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 448,
@@ -95,14 +97,18 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     fields = override(SIZES[net], width=width, depth=depth, heads=heads, layer_scale=layer_scale, drop_path=drop_path)
-    model = CaiT(classes, patch, **fields, scan=scan, remat=remat, dtype="bfloat16" if half else None)
+    options: dict[str, Any] = dict(scan=scan, remat=remat, dtype="bfloat16" if half else None)
+    if published:
+        model = network(published, classes=classes, drop_path=fields["drop_path"], **options)
+    else:
+        model = CaiT(classes, patch, **fields, **options)
     rate = cosine(lr, steps, warmup, start=min(1e-6, lr), end=min(1e-5, lr))
     tx = optimizer("adamw", rate, weight_decay=weight_decay)
     mix = Mix(mixup, cutmix) if mixup or cutmix else None
     method = classifier(model, tx, smoothing=smoothing, mix=mix, ema=ema or None, micro_batches=micro_batches)
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,
                              pad=pad, share=1.0, flip=flip, magnitude=magnitude, erasing=erasing, repeats=repeats)  # fmt: skip
-    panels = {"class attention": class_attention_panel(model, patch, fields["heads"])}
+    panels = {"class attention": class_attention_panel(model, model.patch, model.heads)}
     return Experiment(method, loaded, steps, seed, panels=panels, refit=refit_positions())
 
 

@@ -25,6 +25,7 @@ from aigc_jax.methods.supervised.attention_maps import rollout_panel
 from aigc_jax.methods.supervised.resolution import refit_positions
 from aigc_jax.networks.vit import SIZES, ViT
 from aigc_jax.optimizers import cosine, optimizer
+from aigc_jax.pretrained import network
 from aigc_jax.training.run import open_experiment
 
 SYSTEMS = ["deit"]
@@ -63,6 +64,7 @@ def experiment(
     teacher: str = "",  # a run folder; without one the labels stand in for it
     temperature: float = 3.0,  # of soft distillation, section 5.2
     balance: float = 0.1,  # lambda of soft distillation
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 224,
@@ -89,8 +91,12 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     fields = override(SIZES[net], width=width, depth=depth, heads=heads)
-    model = ViT(classes, patch, **fields, distilled=distillation != "none", drop_path=drop_path,
-                approximate=False, initializer="deit", scan=scan, remat=remat, dtype="bfloat16" if half else None)  # fmt: skip
+    built: dict[str, Any] = dict(distilled=distillation != "none", drop_path=drop_path, scan=scan, remat=remat,
+                                 dtype="bfloat16" if half else None)  # fmt: skip
+    if published:
+        model = network(published, classes=classes, **built)
+    else:
+        model = ViT(classes, patch, **fields, approximate=False, initializer="deit", **built)
     rate = cosine(lr, steps, warmup, start=min(1e-6, lr), end=min(1e-5, lr))
     tx = optimizer("adamw", rate, weight_decay=weight_decay)
     mix = Mix(mixup, cutmix) if mixup or cutmix else None
@@ -103,7 +109,7 @@ def experiment(
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,
                              pad=pad, flip=flip, magnitude=magnitude, erasing=erasing, repeats=repeats)  # fmt: skip
     grafts = {"memory.teacher": teacher} if teacher else {}
-    panels = {"attention rollout": rollout_panel(model, patch)}
+    panels = {"attention rollout": rollout_panel(model, model.patch)}
     refit = refit_positions(1 if distillation == "none" else 2)
     return Experiment(method, loaded, steps, seed, panels=panels, grafts=grafts, refit=refit)
 

@@ -12,7 +12,7 @@ The laptop run is a BC net of 16 layers with growth rate 12 on the digits as the
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -20,6 +20,7 @@ from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.densenet import SIZES, DenseNet, cifar
 from aigc_jax.optimizers import falling, optimizer
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["densenet"]
 PAPER = "Huang et al., Densely Connected Convolutional Networks, arXiv:1608.06993"
@@ -60,6 +61,7 @@ def experiment(
     growth: int = 12,  # of CIFAR nets: k
     dropout: float = 0.0,  # 0.2 where pictures are not augmented
     remat: bool = False,  # activations again in the backward pass, arXiv:1707.06990
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 224,
@@ -78,7 +80,8 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     fields = SIZES[str(depth)] if net == "imagenet" else cifar(depth, growth, compressed=net == "cifar-bc")
-    model = DenseNet(classes, **fields, dropout=dropout, remat=remat, dtype="bfloat16" if half else None)
+    options: dict[str, Any] = dict(dropout=dropout, remat=remat, dtype="bfloat16" if half else None)
+    model = network(published, classes=classes, **options) if published else DenseNet(classes, **fields, **options)
     rate = falling(lr, steps, falls)
     tx = optimizer("nesterov", rate, weight_decay=weight_decay, everywhere=True, momentum=momentum)
     crops, colours = ("resized", "imagenet") if net == "imagenet" else ("padded", "cifar")

@@ -20,6 +20,7 @@ from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.efficientnet import RESOLUTIONS, SIZES, STAGES, EfficientNet
 from aigc_jax.optimizers import Kind, falling, optimizer, rising, stairs
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["efficientnet"]
 PAPER = "Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv:1905.11946"
@@ -55,6 +56,7 @@ def experiment(
     dropout: float | None = None,  # instead of the net's
     drop_connect: float = 0.2,
     momentum_of_norms: float = 0.99,
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int | None = None,  # instead of the net's
@@ -80,9 +82,13 @@ def experiment(
 ) -> Experiment:
     given = {"width": width, "depth": depth, "dropout": dropout}
     fields: dict[str, Any] = {**SIZES[net], **{name: value for name, value in given.items() if value is not None}}
-    model = EfficientNet(classes, **fields, drop_connect=drop_connect, stages=STAGES[:stages], head=head,
-                         stem_stride=stem_stride, padding=padding, momentum=momentum_of_norms,
-                         dtype="bfloat16" if half else None)  # fmt: skip
+    options: dict[str, Any] = dict(drop_connect=drop_connect, momentum=momentum_of_norms,
+                                   dtype="bfloat16" if half else None)  # fmt: skip
+    if published:
+        model = network(published, classes=classes, dropout=fields["dropout"], **options)
+    else:
+        model = EfficientNet(classes, **fields, stages=STAGES[:stages], head=head, stem_stride=stem_stride,
+                             padding=padding, **options)  # fmt: skip
     rate = stairs(lr, factor, every, warmup) if factor < 1 else falling(lr, steps, ())
     tx = optimizer(optimizer_name, rate, weight_decay=weight_decay, momentum=momentum)
     side = size or RESOLUTIONS[net]

@@ -16,7 +16,7 @@ The laptop run is GoogLeNet with two of its nine modules at an eighth of their c
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -25,6 +25,7 @@ from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks.googlenet import STAGES, GoogLeNet
 from aigc_jax.networks.inception import InceptionV3
 from aigc_jax.optimizers import Kind, falling, optimizer, rising, stairs
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["inception"]
 PAPER = "Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842"
@@ -58,6 +59,7 @@ def experiment(
     batch_norm: bool = False,  # GoogLeNet as torchvision publishes it
     auxiliary: float = 0.3,  # section 5: weight of the heads; 0 leaves them out
     dropout: float = 0.4,
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 224,
@@ -82,7 +84,9 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     dtype = "bfloat16" if half else None
-    if net == "googlenet":
+    if published:
+        model = network(published, classes=classes, auxiliary=auxiliary > 0, dropout=dropout, dtype=dtype)
+    elif net == "googlenet":
         chosen = tuple(tuple(stage.split(",")) for stage in stages) or STAGES
         model = GoogLeNet(classes, chosen, width, stem, auxiliary > 0, batch_norm, dropout, dtype=dtype)
     else:

@@ -13,7 +13,7 @@ The laptop run reaches 99 % on the digits held out, that on MNIST 99.4 % of its 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -21,6 +21,7 @@ from aigc_jax.experiment import Experiment
 from aigc_jax.methods.supervised import classifier
 from aigc_jax.networks import preactivation, resnet
 from aigc_jax.optimizers import falling, optimizer
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["resnet"]
 PAPER = "He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385"
@@ -72,6 +73,7 @@ def experiment(
     block: Literal["residual", "preactivation", "preactivation-bottleneck"] = "residual",  # the last for CIFAR nets
     stride_first: bool = False,  # strides of the paper (True) or of the released PyTorch weights
     zero_last: bool = False,  # blocks start as the identity
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 224,
@@ -91,7 +93,9 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     dtype = "bfloat16" if half else None
-    if block == "residual":
+    if published:
+        model = network(published, classes=classes, zero_last=zero_last, dtype=dtype)
+    elif block == "residual":
         fields = resnet.cifar(depth) if net == "cifar" else resnet.SIZES[str(depth)]
         model = resnet.ResNet(classes, **fields, stride_first=stride_first, zero_last=zero_last, dtype=dtype)
     else:

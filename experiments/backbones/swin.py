@@ -14,7 +14,7 @@ the second block shifts, and a width of 32; it reaches 97 % on the digits held o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -23,6 +23,7 @@ from aigc_jax.methods.supervised import Mix, classifier
 from aigc_jax.methods.supervised.resolution import refit_positions
 from aigc_jax.networks.swin import SIZES, Swin
 from aigc_jax.optimizers import cosine, optimizer
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["swin"]
 PAPER = "Liu et al., Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, arXiv:2103.14030"
@@ -54,6 +55,7 @@ def experiment(
     patch: int = 4,
     window: int = 7,
     drop_path: float = 0.2,  # section A2: 0.2, 0.3, 0.5 for T, S, B
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "tfds:imagenet2012",
     classes: int = 1000,
     size: int = 224,
@@ -78,8 +80,11 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     fields = override(SIZES[net], width=width, depths=depths, heads=heads)
-    model = Swin(classes, patch, **fields, window=window, drop_path=drop_path, remat=remat,
-                 dtype="bfloat16" if half else None)  # fmt: skip
+    options: dict[str, Any] = dict(drop_path=drop_path, remat=remat, dtype="bfloat16" if half else None)
+    if published:
+        model = network(published, classes=classes, **options)
+    else:
+        model = Swin(classes, patch, **fields, window=window, **options)
     rate = cosine(lr, steps, warmup, start=lr / 1000, end=lr / 100)  # released: from 5e-7 to 5e-6 at 5e-4
     tx = optimizer("adamw", rate, weight_decay=weight_decay, clip=clip)
     mix = Mix(mixup, cutmix) if mixup or cutmix else None

@@ -15,7 +15,7 @@ held out; its report shows where the class token looks.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import labelled_images
@@ -26,6 +26,7 @@ from aigc_jax.methods.supervised.resolution import refit_positions
 from aigc_jax.networks.vit import SIZES, ViT
 from aigc_jax.optimizers import cosine, linear
 from aigc_jax.optimizers import optimizer as named
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["vit"]
 PAPER = (
@@ -89,6 +90,7 @@ def experiment(
     pool: Literal["token", "mean"] = "token",
     representation: bool = True,  # section 3.1: in pre-training a hidden layer before the head
     approximate: bool = True,  # the tanh form of GELU, as released
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     data: str = "files:imagenet21k",
     classes: int = 21_843,
     size: int = 224,
@@ -112,14 +114,18 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     fields = override(SIZES[net], width=width, depth=depth, heads=heads)
-    model = ViT(classes, patch, **fields, pool=pool, representation=fields["width"] * representation, dropout=dropout,
-                approximate=approximate, scan=scan, remat=remat, dtype="bfloat16" if half else None)  # fmt: skip
+    options: dict[str, Any] = dict(dropout=dropout, scan=scan, remat=remat, dtype="bfloat16" if half else None)
+    if published:
+        model = network(published, classes=classes, **options)
+    else:
+        model = ViT(classes, patch, **fields, pool=pool, representation=fields["width"] * representation,
+                    approximate=approximate, **options)  # fmt: skip
     rate = (cosine if decay == "cosine" else linear)(lr, steps, warmup)
     tx = named(optimizer, rate, weight_decay=weight_decay, clip=clip)
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,
                              pad=pad, flip=flip, colours="half")  # fmt: skip
-    panels = {"attention rollout": rollout_panel(model, patch)} if pool == "token" else {}
-    refit = refit_positions(int(pool == "token"), "bilinear")
+    panels = {"attention rollout": rollout_panel(model, model.patch)} if model.pool == "token" else {}
+    refit = refit_positions(int(model.pool == "token"), "bilinear")
     return Experiment(
         classifier(model, tx, micro_batches=micro_batches), loaded, steps, seed, panels=panels, refit=refit
     )
