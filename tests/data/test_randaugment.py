@@ -1,12 +1,13 @@
-"""RandAugment's policy: how many operations, how strong, how often. The operations themselves: test_byte_operations."""
+"""RandAugment's policy: how many operations, how strong, how often."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from aigc_jax.data import byte_operations, rand_augment
-from aigc_jax.data.randaugment import OPERATIONS
+from aigc_jax.data import rand_augment
+from aigc_jax.data.randaugment import OPERATIONS, Operation
 
 PICTURES = np.random.default_rng(0).integers(60, 200, (600, 20, 20, 3), np.uint8)
 LEVEL = np.array([0.9, 0.9, 0.44, 0.0])
@@ -23,34 +24,33 @@ def run(transform, x, seed: int = 0) -> np.ndarray:
         ("rotate", [27, -27, 13.2, 0]),
         ("posterize", [1, 1, 3, 4]),
         ("solarize", [26, 26, 144, 256]),
-        ("solarize_add", [99, 99, 48, 0]),
+        ("solarize add", [99, 99, 48, 0]),
         ("colour", [1.81, 0.19, 1.396, 1]),
         ("contrast", [1.81, 0.19, 1.396, 1]),
         ("brightness", [1.81, 0.19, 1.396, 1]),
         ("sharpness", [1.81, 0.19, 1.396, 1]),
-        ("shear_x", [0.27, -0.27, 0.132, 0]),
-        ("shear_y", [0.27, -0.27, 0.132, 0]),
-        ("translate_x", [0.405, -0.405, 0.198, 0]),
-        ("translate_y", [0.405, -0.405, 0.198, 0]),
+        ("shear x", [0.27, -0.27, 0.132, 0]),
+        ("shear y", [0.27, -0.27, 0.132, 0]),
+        ("translate x", [0.405, -0.405, 0.198, 0]),
+        ("translate y", [0.405, -0.405, 0.198, 0]),
     ],
 )
 def test_strengths_are_those_of_the_published_policy(name, expected):
-    strength = dict(OPERATIONS)[getattr(byte_operations, name)]
-    np.testing.assert_allclose(strength(LEVEL, SIGN), expected, atol=1e-9)
+    np.testing.assert_allclose(OPERATIONS[name].strength(LEVEL, SIGN), expected, atol=1e-9)
 
 
 def test_an_operation_is_one_of_all_on_half_of_the_pictures():
-    calls = {operation: 0 for operation, _ in OPERATIONS}
+    calls = dict.fromkeys(OPERATIONS, 0)
 
-    def counted(operation):
-        def call(x, strength):
-            calls[operation] += len(x)
-            return operation(x, strength)
+    def counted(name, operation):
+        def call(picture, strength):
+            calls[name] += 1
+            return operation.run(picture, strength)
 
-        return call
+        return Operation(call, operation.strength)
 
     with pytest.MonkeyPatch.context() as patch:
-        watched = tuple((counted(operation), strength) for operation, strength in OPERATIONS)
+        watched = {name: counted(name, operation) for name, operation in OPERATIONS.items()}
         patch.setattr("aigc_jax.data.randaugment.OPERATIONS", watched)
         out = run(rand_augment(), PICTURES)
     done = np.array(list(calls.values()))
@@ -81,3 +81,43 @@ def test_floats_become_levels_and_the_input_is_left_alone():
 def test_a_magnitude_out_of_range_is_refused(magnitude):
     with pytest.raises(ValueError, match="magnitude of RandAugment must lie in"):
         rand_augment(magnitude)
+
+
+RAMP = np.broadcast_to((10 * np.arange(20, dtype=np.uint8))[None, :, None], (20, 20, 3))
+
+
+def shown(name, strength, x=RAMP):
+    picture = Image.fromarray(x[..., 0] if x.shape[-1] == 1 else np.ascontiguousarray(x))
+    return np.asarray(OPERATIONS[name].run(picture, strength)).reshape(x.shape).astype(int)
+
+
+def test_operations_move_turn_and_change_levels_as_their_names_say():
+    """On a ramp that grows by 10 to the right, whose outside is grey."""
+    moved = shown("translate x", 0.25)
+    np.testing.assert_array_equal(moved[:, :15], RAMP[:, 5:])
+    assert (moved[:, 15:] == 128).all()
+    np.testing.assert_array_equal(shown("translate y", -0.25)[5:], RAMP[:15])
+    np.testing.assert_array_equal(shown("rotate", 180.0), RAMP[::-1, ::-1])
+    sheared = shown("shear x", 0.3)
+    assert sheared[0, 5, 0] < sheared[10, 5, 0], "lower rows show what lies further right"
+    np.testing.assert_array_equal(shown("shear y", 0.3)[:, 0], RAMP[:, 0])
+    np.testing.assert_array_equal(shown("invert", 0.0), 255 - RAMP.astype(int))
+    np.testing.assert_array_equal(shown("posterize", 2.0), RAMP & 0b11000000)
+    np.testing.assert_array_equal(shown("solarize", 100.0), np.where(RAMP < 100, RAMP, 255 - RAMP.astype(int)))
+    np.testing.assert_array_equal(shown("solarize add", 50.0), np.where(RAMP < 128, RAMP + 50, RAMP))
+    np.testing.assert_array_equal(shown("brightness", 0.5), RAMP // 2)
+    assert shown("auto contrast", 0.0).min() == 0 and shown("auto contrast", 0.0).max() == 255
+    for name in ("colour", "contrast", "brightness", "sharpness"):
+        np.testing.assert_array_equal(shown(name, 1.0), RAMP)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_grey_pictures_stay_grey(name):
+    grey = run(rand_augment(p=1.0), PICTURES[:20, ..., :1])
+    assert grey.shape == (20, 20, 20, 1) and grey.dtype == np.uint8
+    assert shown(name, 1.0, np.ascontiguousarray(RAMP[..., :1])).shape == (20, 20, 1)
+
+
+def test_pictures_of_other_channels_are_refused():
+    with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
+        run(rand_augment(), np.zeros((2, 4, 4, 4), np.uint8))
