@@ -103,12 +103,15 @@ def read(path: Path) -> Entry:
     except SyntaxError as error:
         raise UserError(f"{path} line {error.lineno}: {error.msg}") from None
     found: dict[str, Any] = {}
+    shared: dict[str, ast.expr] = {}  # constants above, which presets may have in common
     for node in tree.body:
         match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.expr() as value) if name in LITERALS:
-                found[name] = _literal(value, name, path)
+                found[name] = _literal(value, name, path, shared)
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name in LITERALS:
-                found[name] = _literal(value, name, path)
+                found[name] = _literal(value, name, path, shared)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.expr() as value):
+                shared[name] = value
     if "PRESETS" not in found:
         raise UserError(f'{path} has no PRESETS: an experiment says PRESETS = {{"paper": {{}}, "laptop": dict(...)}}')
     if not any(isinstance(node, ast.FunctionDef) and node.name == "experiment" for node in tree.body):
@@ -230,13 +233,18 @@ def _check_forms(presets: Any, expected: Any, path: Path) -> None:
                             f"not {figure!r}")  # fmt: skip
 
 
-def _literal(node: ast.expr, name: str, path: Path) -> Any:
-    """A literal, `dict(a=1)` included: presets read better so."""
+def _literal(node: ast.expr, name: str, path: Path, shared: Mapping[str, ast.expr]) -> Any:
+    """A literal, or `dict(a=1)`, or `dict(**SHARED, a=1)` with a literal of that name above: presets read better so."""
     if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_literal(key, name, path) for key in node.keys if key is not None]
-        return dict(zip(keys, (_literal(value, name, path) for value in node.values), strict=True))
+        keys = [_literal(key, name, path, shared) for key in node.keys if key is not None]
+        return dict(zip(keys, (_literal(value, name, path, shared) for value in node.values), strict=True))
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
-        return {str(word.arg): _literal(word.value, name, path) for word in node.keywords}
+        made: dict[str, Any] = {}
+        for word in node.keywords:
+            common = shared.get(word.value.id) if isinstance(word.value, ast.Name) else None
+            value = _literal(word.value if word.arg or common is None else common, name, path, shared)
+            made |= {word.arg: value} if word.arg else value
+        return made
     try:
         return ast.literal_eval(node)
     except ValueError:

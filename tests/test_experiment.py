@@ -86,6 +86,11 @@ def test_literals_are_read_without_importing(own):
     )
 
 
+def test_presets_may_share_a_literal(own):
+    text = "X = dict(steps=3)\nPRESETS = {'paper': {}, 'wide': dict(**X, width=8)}\ndef experiment(): ..."
+    assert read(own(text)).presets == {"paper": {}, "wide": {"steps": 3, "width": 8}}
+
+
 def test_a_literal_may_be_annotated(own):
     assert read(own(OWN.replace("PRESETS =", "PRESETS: dict[str, dict] ="))).presets["laptop"]["width"] == 8
 
@@ -137,7 +142,8 @@ def test_every_experiment_of_this_package_can_be_listed():
         ("N = 3\nPRESETS = {'paper': dict(n=N)}", "own.py line 2: PRESETS must be a literal"),
         ("N = 3\nPRESETS = {N: {}}", "own.py line 2: PRESETS must be a literal"),
         ("X = {}\nPRESETS = {'paper': {**X}}", "own.py line 2: PRESETS must be a literal"),
-        ("X = {}\nPRESETS = {'paper': dict(**X)}", "own.py line 2: PRESETS must be a literal"),
+        ("PRESETS = {'paper': dict(**X)}\nX = {}", "own.py line 1: PRESETS must be a literal"),
+        ("X = f()\nPRESETS = {'paper': dict(**X)}", "own.py line 1: PRESETS must be a literal"),
         ("PRESETS = {'paper': dict([], n=1)}", "own.py line 1: PRESETS must be a literal"),
         ("PRESETS = {", "own.py line 1: '{' was never closed"),
     ],
