@@ -24,6 +24,7 @@ from jax import Array
 
 Step = Callable[[Any, Array, Any], tuple[Array, Any]]
 Stop = Literal["bound", "present", "full"]
+Score = Callable[[Array, Array, Array], Array]
 
 
 @partial(jax.jit, static_argnames=("step", "steps", "temperature", "top_k", "top_p"))
@@ -123,7 +124,7 @@ class Beams(NamedTuple):
     open: Array
 
 
-@partial(jax.jit, static_argnames=("step", "steps", "beams", "end", "never", "alpha", "form", "stop"))
+@partial(jax.jit, static_argnames=("step", "steps", "beams", "end", "alpha", "form", "stop", "score"))
 def beam_search(
     step: Step,
     params: Any,
@@ -133,10 +134,10 @@ def beam_search(
     *,
     beams: int = 4,
     end: int = 0,
-    never: int | None = None,
     alpha: float = 0.6,
     form: Literal["gnmt", "power"] = "gnmt",
     stop: Stop = "bound",
+    score: Score | None = None,
 ) -> tuple[Array, Array]:
     """The best continuations that close with `end`, by score = log p(y) / penalty(|y|), the end counted in |y|.
 
@@ -147,18 +148,20 @@ def beam_search(
     cache: of `step`, before anything was written. Arrays have a row for each of B sources, or for each of B k hypotheses, and
            rows follow their hypothesis; scalars are left as they are. What no hypothesis changes goes into `params`.
     first: int [B], the token before the first.
-    never: a token that is not written, such as padding; the probabilities of the others stay as they are.
-    alpha: of the penalty; 0 is none.
+    alpha: of the penalty; 0 is none, less prefers short texts.
     form:  "gnmt"  ((5 + |y|) / 6)^alpha (arXiv:1609.08144, eq. 14)          "power"  |y|^alpha
     stop:  when a row with k ended hypotheses is left: if none alive can become better than the worst of them,
            "bound" at any length up to `steps` (exact, as no token raises a log-probability), or "present" at the length it
            has; "full" at once.
+    score: (logits [B, k, V], texts so far [B, k, steps + 1] with their first token, how many follow it) -> the log p that
+           each token adds, -inf for one that is not written. None is log softmax. Another closes no text by itself: what has
+           not ended after `steps` tokens stays as it is.
 
     Returns int32 [B, k, steps], best first, filled with `end`, and score [B, k], -inf where there are fewer hypotheses.
-    Raises ValueError for less than one step or beam, and for alpha < 0.
+    Raises ValueError for less than one step or beam.
     """
-    if min(steps, beams) < 1 or alpha < 0:
-        raise ValueError(f"beam search needs steps and beams >= 1 and alpha >= 0: {steps}, {beams} and {alpha}")
+    if min(steps, beams) < 1:
+        raise ValueError(f"beam search needs steps and beams >= 1: {steps} and {beams}")
     rows, stop = len(first), "full" if beams == 1 else stop
     penalty = partial(length_penalty, alpha=alpha, form=form)
     blank = jnp.full((rows, beams, steps + 1), end, jnp.int32).at[:, :, 0].set(first[:, None])
@@ -167,24 +170,25 @@ def beam_search(
     state = Beams(blank, none.at[:, 0].set(0.0), blank, none, _follow(cache, jnp.repeat(jnp.arange(rows), beams)),
                   jnp.int32(0), jnp.ones(rows, bool))  # fmt: skip
 
+    def likelihood(logits: Array, texts: Array, length: Array) -> Array:
+        closing = jnp.where(jnp.arange(logits.shape[-1]) == end, 0.0, -jnp.inf)
+        return jnp.where(length == steps - 1, closing, jax.nn.log_softmax(logits))
+
     def advance(s: Beams) -> Beams:
         last = jax.lax.dynamic_slice_in_dim(s.alive, s.length, 1, axis=2)
         logits, cache = step(params, last.reshape(-1, 1), s.cache)
-        log_p = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(rows, beams, -1)  # [B, k, V]
-        vocab = log_p.shape[-1]
-        if never is not None:
-            log_p = log_p.at[..., never].set(-jnp.inf)
-        closing = jnp.where(jnp.arange(vocab) == end, 0.0, -jnp.inf)
-        log_p = jnp.where(s.length == steps - 1, closing, log_p) + s.log_prob[..., None]
+        logits = logits.astype(jnp.float32).reshape(rows, beams, -1)  # [B, k, V]
+        vocab = logits.shape[-1]
+        log_p = (score or likelihood)(logits, s.alive, s.length) + s.log_prob[..., None]
         log_p, index = jax.lax.top_k(log_p.reshape(rows, -1), min(2 * beams, beams * vocab))
         parent, token = index // vocab, (index % vocab).astype(jnp.int32)
         texts = jnp.take_along_axis(s.alive, parent[..., None], 1)
         texts = jax.lax.dynamic_update_slice_in_dim(texts, token[..., None], s.length + 1, axis=2)
-        ends = token == end
+        ends = (token == end) | (s.length == steps - 1)
 
         counted = ends & (jnp.arange(ends.shape[1]) < beams) & s.open[:, None]
-        score = jnp.concatenate([s.score, jnp.where(counted, log_p / penalty(s.length + 1), -jnp.inf)], 1)
-        score, best = jax.lax.top_k(score, beams)
+        scores = jnp.concatenate([s.score, jnp.where(counted, log_p / penalty(s.length + 1), -jnp.inf)], 1)
+        scores, best = jax.lax.top_k(scores, beams)
         ended = jnp.take_along_axis(jnp.concatenate([s.ended, texts], 1), best[..., None], 1)
 
         log_prob, best = jax.lax.top_k(jnp.where(ends, -jnp.inf, log_p), beams)
@@ -192,12 +196,12 @@ def beam_search(
         parent = jnp.take_along_axis(parent, best, 1) + beams * jnp.arange(rows)[:, None]
 
         length = s.length + 1
-        full = score[:, -1] > -jnp.inf
+        full = scores[:, -1] > -jnp.inf
         if stop != "full":
-            reach = log_prob[:, 0] / penalty(jnp.int32(steps) if stop == "bound" else length)
-            full &= reach <= score[:, -1]
+            reach = log_prob[:, 0] / penalty(jnp.int32(steps) if stop == "bound" and alpha > 0 else length)
+            full &= reach <= scores[:, -1]
         still = s.open & ~full & (log_prob[:, 0] > -jnp.inf)
-        return Beams(alive, log_prob, ended, score, _follow(cache, parent.reshape(-1)), length, still)
+        return Beams(alive, log_prob, ended, scores, _follow(cache, parent.reshape(-1)), length, still)
 
     found = jax.lax.while_loop(lambda s: (s.length < steps) & jnp.any(s.open), advance, state)
     return found.ended[:, :, 1:], found.score

@@ -19,12 +19,12 @@ together and share its keys and values.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.nn.initializers import normal
 
@@ -62,12 +62,15 @@ class Writing(NamedTuple):
 class Transformer(nn.Module):
     """(source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
+    How far a source is to be read, `source_length`, is a number for each, [B], or says it of every token: bool [B, S].
+
     vocab:        V.
     width, depth: D, and the layers of either stack.
     inner, heads: of every layer. Where depth, inner or heads is a pair, it is (encoder, decoder).
     pre_norm:     see above; False is the paper's.
     attention_bias: on the maps of queries, keys, values and outputs.
-    source_vocab: of a token table of the source's own; None reads that of target and softmax.
+    source_vocab: of a token table of the source's own; None reads that of the target.
+    tied:         the softmax reads the token table; False gives it a matrix of its own.
     scale:        multiply what is read from a token table by sqrt(D).
     logit_bias:   add a bias to the logits.
     context:      rows of learned position tables, and slots of a `Writing`.
@@ -88,6 +91,7 @@ class Transformer(nn.Module):
     attention_bias: bool = False
     activation: str = "relu"
     source_vocab: int | None = None
+    tied: bool = True
     scale: bool = True
     logit_bias: bool = False
     context: int = 512
@@ -100,6 +104,8 @@ class Transformer(nn.Module):
         self.tokens = self.param("tokens", normal(std), (self.vocab, self.width), jnp.float32)
         if self.source_vocab is not None:
             self.source_tokens = self.param("source_tokens", normal(std), (self.source_vocab, self.width), jnp.float32)
+        if not self.tied:
+            self.softmax = self.param("softmax", normal(std), (self.vocab, self.width), jnp.float32)
         if self.positions == "learned":
             shape = (self.context, self.width)
             self.source_positions = self.param("source_positions", normal(0.02), shape, jnp.float32)
@@ -162,10 +168,7 @@ class Transformer(nn.Module):
             if length > self.context:
                 raise ValueError(f"{length} tokens do not fit a table of {self.context} learned positions")
             return self.target_positions if side else self.source_positions
-        table = sinusoidal(length, self.width)
-        if self.positions == "halves":
-            table = np.concatenate([table[:, 0::2], table[:, 1::2]], -1)
-        return jnp.asarray(table)
+        return jnp.asarray(sinusoidal(length, self.width, halves=self.positions == "halves"))
 
     def encode(self, source: Array, source_length: Array | None = None, train: bool = False) -> Array:
         """Source tokens [B, S] -> [B, S, D]."""
@@ -200,11 +203,26 @@ class Transformer(nn.Module):
         return self.norm_decoder(x) if self.pre_norm else x, tuple(pasts)
 
     def logits(self, x: Array) -> Array:
-        """x_L [..., D] -> [..., V], float32, by the token table."""
-        z = jnp.matmul(x, self.tokens.astype(x.dtype).T, preferred_element_type=jnp.float32)
+        """x_L [..., D] -> [..., V], float32, by the token table or the softmax's own."""
+        table = self.tokens if self.tied else self.softmax
+        z = jnp.matmul(x, table.astype(x.dtype).T, preferred_element_type=jnp.float32)
         return z + self.bias if self.logit_bias else z
+
+
+def beam_step(net: Transformer) -> Callable[..., tuple[Array, Any]]:
+    """The decoder as `beam_search` takes it: what is fixed is (variables, memory), what follows the beams (past, length)."""
+
+    def step(fixed: tuple[Any, Memory], tokens: Array, moving: tuple[tuple[Pair, ...], Array]) -> tuple[Array, Any]:
+        variables, memory = fixed
+        answer: Any = net.apply(variables, tokens, Writing(*moving, memory), method="step")
+        logits, at = answer
+        return logits, (at.past, at.length)
+
+    return step
 
 
 def valid(length: Array | None, steps: int) -> Array | None:
     """Which of S keys count, as attention takes it: [B, 1, 1, S] bool, or None where all do."""
-    return None if length is None else (jnp.arange(steps) < length[:, None])[:, None, None]
+    if length is None:
+        return None
+    return (length if length.ndim == 2 else jnp.arange(steps) < length[:, None])[:, None, None]

@@ -38,15 +38,15 @@ def labels(config: Config) -> int:
     return len(config["id2label"]) if config.get("id2label") else int(config.get("num_labels") or 2)
 
 
-def bare(config: Config, stored: Shapes, *classes: str) -> bool:
+def bare(config: Config, stored: Shapes, *classes: str, prefix: str | None = None) -> bool:
     """Whether a folder of transformers holds the model without a head, the first of `classes`, or another of them.
 
-    A configuration that names no class is asked by its arrays: only those of a model with a head have its prefix. Raises
-    UserError for a class that is not among them.
+    A configuration that names no class is asked by its arrays: only those of a model with a head have a prefix, by default
+    the model type. Raises UserError for a class that is not among them.
     """
     named = (config.get("architectures") or [None])[0]
     if named is None:
-        prefix = f"{config['model_type']}."
+        prefix = f"{prefix or config['model_type']}."
         return bool(stored) and not any(name.startswith(prefix) for name in stored)
     if named not in classes:
         raise UserError(f"config.json: architectures: {nearest(named, classes, 'class')}")

@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from aigc_jax.errors import UserError
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".tar", ".pkl", ".ckpt")
 BESIDE = (".json", ".txt", ".model", ".spm")  # tokenizers, preprocessing and generation settings
 FLOATS = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
@@ -34,11 +35,12 @@ class Stored(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder of published weights: its configuration, and the arrays its files hold."""
+    """A folder of published weights: its configuration, the arrays its files hold, and how it wants texts to be written."""
 
     path: Path
     config: dict[str, Any]
     stored: dict[str, Stored]
+    generation: dict[str, Any] | None = None
 
     def read(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         """The arrays of those names, file by file. Raises UserError for a file that cannot be read."""
@@ -65,22 +67,16 @@ def open_folder(path: str | Path) -> Folder:
             for name in names:
                 part = reader.get_slice(name)
                 stored[name] = Stored(file, tuple(part.get_shape()), part.get_dtype())
-    return Folder(path, config, stored)
+    return Folder(path, config, stored, _read_json(path / GENERATION) if (path / GENERATION).exists() else None)
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """config.json of a folder. Raises UserError where it is missing or damaged."""
     if not path.is_dir():
         raise UserError(f"no folder {path}")
-    try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} holds no published weights: there is no {CONFIG}") from None
-    except ValueError as error:
-        raise UserError(f"{path / CONFIG} is damaged: {error}") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path / CONFIG} is damaged: it must be an object, not {type(config).__name__}")
-    return config
+    if not (path / CONFIG).exists():
+        raise UserError(f"{path} holds no published weights: there is no {CONFIG}")
+    return _read_json(path / CONFIG)
 
 
 def write_folder(
@@ -113,6 +109,16 @@ def write_folder(
 def extras(path: Path) -> list[Path]:
     """What lies beside weights and configuration, such as a tokenizer."""
     return [file for file in sorted(path.iterdir()) if file.suffix in BESIDE and file.name not in (CONFIG, INDEX)]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is damaged: it must be an object, not {type(found).__name__}")
+    return found
 
 
 def _weights(path: Path) -> list[Path]:

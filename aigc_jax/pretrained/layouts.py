@@ -17,7 +17,7 @@ from aigc_jax.pretrained.model import Published
 
 Layout = Literal["transformers", "timm", "torchvision"]
 
-TRANSFORMERS = {"resnet": "resnet"}
+TRANSFORMERS = {"marian": "marian", "resnet": "resnet"}
 """model_type -> the file here."""
 
 TIMM = {r"resnet(18|34|50|101|152)": "resnet"}

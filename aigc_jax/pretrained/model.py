@@ -31,7 +31,7 @@ class Published(NamedTuple):
     outputs:    (variables, checked inputs) -> outputs by the source library's names; pure, it is compiled.
     experiment: that trains it, and the knobs it has there.
     train:      whether only a call as in training makes all parameters (auxiliary heads).
-    generate:   (variables, inputs, options) -> tokens, of a model that writes.
+    generate:   (variables, generation_config.json or None, inputs and options) -> tokens, of a model that writes.
     """
 
     module: nn.Module
@@ -42,7 +42,7 @@ class Published(NamedTuple):
     experiment: str
     knobs: dict[str, Any]
     train: bool = False
-    generate: Callable[..., np.ndarray] | None = None
+    generate: Callable[[Variables, Mapping[str, Any] | None, dict[str, Any]], np.ndarray] | None = None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array of the module, by path."""
@@ -57,11 +57,12 @@ class Published(NamedTuple):
 class Model:
     """What `load` gives; call it with NumPy arrays by the source library's names of inputs.
 
-    variables: {"params": ..., "batch_stats": ...}, float32.
-    config:    the configuration as it came.
-    kinds:     of every array of the files, safetensors' word for its type; empty for a model that comes of no file.
-    kept:      arrays of the files that belong to no network.
-    folder:    where it came from.
+    variables:  {"params": ..., "batch_stats": ...}, float32.
+    config:     the configuration as it came.
+    kinds:      of every array of the files, safetensors' word for its type; empty for a model that comes of no file.
+    kept:       arrays of the files that belong to no network.
+    folder:     where it came from.
+    generation: its generation_config.json, if it has one.
     """
 
     published: Published
@@ -70,6 +71,7 @@ class Model:
     kinds: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
     folder: Path | None = None
+    generation: Mapping[str, Any] | None = None
 
     @property
     def module(self) -> nn.Module:
@@ -81,16 +83,21 @@ class Model:
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
         """Outputs by the source library's names. Raises UserError for inputs that do not fit the network."""
-        checked = self.published.arguments({name: np.asarray(value) for name, value in inputs.items()})
+        given = {name: np.asarray(value) for name, value in inputs.items() if value is not None}
+        checked = self.published.arguments(given)
         with jax.default_matmul_precision("highest"):
             return jax.device_get(self._outputs(self.variables, checked))
 
     def generate(self, **inputs: Any) -> np.ndarray:
-        """Tokens that the model writes; options by the source library's names. Raises UserError if it writes none."""
+        """Tokens that the model writes, by inputs and options under the source library's names; what is not said is as the
+        folder's generation_config.json has it.
+
+        Raises UserError for a model that writes none, and for inputs and options that it does not take.
+        """
         if self.published.generate is None:
             raise UserError(f"{type(self.module).__name__} does not write: call it for its outputs")
         with jax.default_matmul_precision("highest"):
-            return self.published.generate(self.variables, **inputs)
+            return self.published.generate(self.variables, self.generation, inputs)
 
     def replaced(self, variables: Variables) -> Model:
         """The same network with other arrays, such as fine-tuned ones."""
@@ -105,7 +112,7 @@ def assemble(published: Published, folder: Folder) -> Model:
     """The arrays of a folder in the network that its configuration describes.
 
     Raises UserError that names the tensors which are missing, left over, of another shape than the configuration says, of a
-    type that float32 does not hold, or stored twice with different values.
+    type that float32 does not hold, stored twice with different values, or not what the network computes in their place.
     """
     chosen = [_names(tensor, folder) for tensor in published.tensors]
     wanted = {name for tensor, names in zip(published.tensors, chosen) for name in names}
@@ -121,13 +128,14 @@ def assemble(published: Published, folder: Folder) -> Model:
     _check_shapes(published, chosen, shapes, folder)
     arrays = dict(folder.read(name for name in folder.stored if name in wanted | spare))
     _check_copies(published, chosen, arrays, folder)
+    _check_formulas(published, arrays, folder)
     ours = {tensor.ours: tensor.form.ours(*(_float(arrays[name]) for name in names))
             for tensor, names in zip(published.tensors, chosen) if tensor.ours}  # fmt: skip
     kept = {name: arrays[name] for tensor, names in zip(published.tensors, chosen) if not tensor.ours
             for name in names if name in arrays}  # fmt: skip
     variables = unflatten_dict({path: np.asarray(array, order="C") for path, array in ours.items()}, sep=".")
     kinds = {name: stored.kind for name, stored in folder.stored.items()}
-    return Model(published, jax.device_put(variables), folder.config, kinds, kept, folder.path)
+    return Model(published, jax.device_put(variables), folder.config, kinds, kept, folder.path, folder.generation)
 
 
 def disassemble(model: Model) -> dict[str, np.ndarray]:
@@ -180,6 +188,18 @@ def _check_copies(
         for other in tensor.also:
             if other in arrays and not np.array_equal(arrays[other], arrays[names[0]]):
                 raise UserError(f"{folder.path}: {other} and {names[0]} should be one tensor, but differ")
+
+
+def _check_formulas(published: Published, arrays: dict[str, np.ndarray], folder: Folder) -> None:
+    for tensor in published.tensors:
+        name = tensor.theirs[0]
+        if tensor.formula is None or name not in arrays:
+            continue
+        ours, theirs = tensor.formula(), _float(arrays[name])
+        if ours.shape != theirs.shape:
+            raise UserError(f"{folder.path}: {name} is {theirs.shape}, but {ours.shape} by config.json")
+        if np.abs(ours - theirs).max() > 4e-3:  # bfloat16 rounds numbers below 1 by half of that
+            raise UserError(f"{folder.path}: {name} was trained: it is not what the network computes in its place")
 
 
 def _float(array: np.ndarray) -> np.ndarray:

@@ -55,12 +55,13 @@ def patches(size: int) -> Form:
 class Tensor(NamedTuple):
     """One array.
 
-    ours:   its path, "params.head.kernel" or "batch_stats.norm.mean"; "" for one that belongs to no network (a count of
-            batches, an index), which is kept for the way back.
-    theirs: the names that `form` takes it from.
-    form:   between the layouts.
-    also:   other names under which published files keep the same array, instead of or beside the first.
-    value:  of an array that belongs to no network: what is written where no file gave it; None writes nothing.
+    ours:    its path, "params.head.kernel" or "batch_stats.norm.mean"; "" for one that belongs to no network (a count of
+             batches, an index), which is kept for the way back.
+    theirs:  the names that `form` takes it from.
+    form:    between the layouts.
+    also:    other names under which published files keep the same array, instead of or beside the first.
+    value:   of an array that belongs to no network: what is written where no file gave it; None writes nothing.
+    formula: of an array that the network computes: its value, which that of a file must agree with.
     """
 
     ours: str
@@ -68,6 +69,7 @@ class Tensor(NamedTuple):
     form: Form = PLAIN
     also: tuple[str, ...] = ()
     value: np.ndarray | None = None
+    formula: Callable[[], np.ndarray] | None = None
 
 
 def plain(ours: str, theirs: str, form: Form = PLAIN) -> list[Tensor]:

@@ -57,14 +57,18 @@ def experiment(
     target_length: int = 128,
     size: Literal["base", "big"] = "base",
     width: int | None = None,  # these four: None is what the size says, table 3
-    depth: int | None = None,
-    inner: int | None = None,
-    heads: int | None = None,
+    depth: int | tuple[int, int] | None = None,  # pairs are (encoder, decoder)
+    inner: int | tuple[int, int] | None = None,
+    heads: int | tuple[int, int] | None = None,
     dropout: float = 0.1,  # section 5.4
     pre_norm: bool = False,
     positions: Positions = "sinusoidal",  # section 3.5
     attention_bias: bool = False,  # as in the authors' code
-    activation: Literal["relu", "gelu", "swish"] = "relu",  # eq. (2)
+    activation: str = "relu",  # eq. (2)
+    tied: bool = True,  # section 3.4: softmax and target read one matrix
+    scale: bool = True,  # section 3.4: embeddings times sqrt(D)
+    logit_bias: bool = False,
+    eps: float = 1e-6,  # of the norms
     smoothing: float = 0.1,  # section 5.4
     average: float = 0.9997,  # for section 6.1's mean of 5 checkpoints, ten minutes or 1,400 steps apart
     steps: int = 100_000,  # section 5.2
@@ -80,8 +84,8 @@ def experiment(
     table = SIZES[size]
     net = Transformer(
         vocab, width or table["width"], depth or table["depth"], inner or table["inner"], heads or table["heads"],
-        dropout, pre_norm, positions, attention_bias, activation, source_vocab,
-        context=max(source_length, target_length), dtype="bfloat16" if half else None,
+        dropout, pre_norm, positions, attention_bias, activation, source_vocab, tied, scale, logit_bias,
+        max(source_length, target_length), eps, "bfloat16" if half else None,
     )  # fmt: skip
     pair = (columns[0], columns[1])
     lengths = (source_length, target_length)

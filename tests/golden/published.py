@@ -27,12 +27,25 @@ Maker = Callable[[], tuple[torch.nn.Module, dict[str, Any] | None]]
 """() -> (model, its config.json; None where the model writes it itself by `save_pretrained`)."""
 
 
-def main(path: Path, small: Mapping[str, Any], public: Mapping[str, Maker], answer: Callable[..., dict]) -> None:
+More = Callable[[Path, dict[str, torch.Tensor]], dict[str, np.ndarray]]
+
+KEPT = r"running_|embed_positions|_layer_norm\.weight|final_logits_bias"
+"""Statistics, tables by formula, and what Marian's makers set themselves."""
+
+
+def main(
+    path: Path,
+    small: Mapping[str, Any],
+    public: Mapping[str, Maker],
+    answer: Callable[..., dict],
+    more: More | None = None,
+) -> None:
     """Writes or checks the golden file of the small cases, or the folders of the public ones.
 
     small:  case -> (maker, inputs of torch by name).
     public: name -> maker.
     answer: (model, **inputs) -> {output: tensor}; images are [B, C, H, W] there.
+    more:   (folder of a small case, inputs) -> what else the golden file holds; it may change the folder's configurations.
     """
     if "--folders" in sys.argv:
         at = sys.argv.index("--folders")
@@ -45,18 +58,23 @@ def main(path: Path, small: Mapping[str, Any], public: Mapping[str, Maker], answ
         found: dict[str, np.ndarray] = {}
         for case, (make, inputs) in small.items():
             torch.manual_seed(0)
-            found |= {f"{case}/{key}": value for key, value in described(make, inputs, answer).items()}
+            found |= {f"{case}/{key}": value for key, value in described(make, inputs, answer, more).items()}
         return found
 
     golden.main(path, build)
 
 
-def described(make: Maker, inputs: dict[str, torch.Tensor], answer: Callable[..., dict]) -> dict[str, np.ndarray]:
+def described(
+    make: Maker, inputs: dict[str, torch.Tensor], answer: Callable[..., dict], more: More | None
+) -> dict[str, np.ndarray]:
     """Configuration, names and shapes of the tensors, statistics, inputs and outputs of one case."""
     with tempfile.TemporaryDirectory() as folder:
         model, config = settled(make, Path(folder), inputs, answer)
         stored = load_file(Path(folder) / "model.safetensors")
-        found = {"config": np.str_((Path(folder) / "config.json").read_text())}
+        found = more(Path(folder), inputs) if more else {}
+        files = (("config", "config.json"), ("generation", "generation_config.json"))
+        read = {name: Path(folder) / file for name, file in files}
+        found |= {name: np.str_(file.read_text()) for name, file in read.items() if file.exists()}
     found["tensors"] = np.str_(json.dumps({name: [list(x.shape), str(x.dtype)] for name, x in stored.items()}))
     found |= {f"stored/{name}": x for name, x in stored.items() if not drawn_by_name(name, x)}
     found |= {f"input/{name}": as_ours(x) for name, x in inputs.items()}
@@ -65,7 +83,7 @@ def described(make: Maker, inputs: dict[str, torch.Tensor], answer: Callable[...
 
 def drawn_by_name(name: str, x: np.ndarray) -> bool:
     """Whether a tensor is a weight, which tests draw by its name; statistics and counts are stored."""
-    return x.dtype.kind == "f" and "running_" not in name
+    return x.dtype.kind == "f" and not re.search(KEPT, name)
 
 
 @torch.no_grad()
@@ -115,10 +133,12 @@ def as_ours(x: torch.Tensor) -> np.ndarray:
 
 
 def write_folder(folder: Path, make: Maker, answer: Callable[..., dict]) -> None:
-    """A whole public network with random weights; its images are of the size its configuration names, at most 224."""
+    """A whole public network with random weights; its images are of the size its maker names, at most 224, or it names all
+    its inputs.
+    """
     torch.manual_seed(0)
     size = make.size if hasattr(make, "size") else 224
-    inputs = {"pixel_values": reference.images(2, size, size)}
+    inputs = make.inputs if hasattr(make, "inputs") else {"pixel_values": reference.images(2, size, size)}
     model, _ = settled(make, folder, inputs, answer)
     np.savez(folder / "inputs.npz", **{name: as_ours(x) for name, x in inputs.items()})
     np.savez(folder / "outputs.npz", **{name: as_ours(x) for name, x in outputs(model, inputs, answer).items()})

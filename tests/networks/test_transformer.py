@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from aigc_jax.generate import beam_search
 from aigc_jax.networks.layers import sinusoidal
-from aigc_jax.networks.transformer import Transformer, Writing
+from aigc_jax.networks.transformer import Transformer, beam_step
+from aigc_jax.pretrained import marian
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "transformer.npz"
 TINY = dict(vocab=11, width=12, depth=2, inner=10, heads=3, dropout=0.0, context=9)
@@ -53,27 +55,6 @@ def norm(weights, name):
     return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
 
 
-def from_marian(weights, depth):
-    params = {"tokens": weights["model.shared.weight"], "bias": weights["final_logits_bias"][0]}
-    for side, count in zip(("encoder", "decoder"), depth):
-        for index in range(count):
-            at = f"model.{side}.layers.{index}"
-            own = [f"{at}.self_attn.{part}_proj" for part in ("q", "k", "v", "out")]
-            params[f"{side}_{index}"] = layer = {
-                "self_attention": {"qkv": dense(weights, *own[:3]), "out": dense(weights, own[3])},
-                "norm_self": norm(weights, f"{at}.self_attn_layer_norm"),
-                "up": dense(weights, f"{at}.fc1"),
-                "down": dense(weights, f"{at}.fc2"),
-                "norm_inner": norm(weights, f"{at}.final_layer_norm"),
-            }
-            if side == "decoder":
-                asked = [f"{at}.encoder_attn.{part}_proj" for part in ("q", "k", "v", "out")]
-                layer["cross_attention"] = {"query": dense(weights, asked[0]), "key_value": dense(weights, *asked[1:3]),
-                                            "out": dense(weights, asked[3])}  # fmt: skip
-                layer["norm_cross"] = norm(weights, f"{at}.encoder_attn_layer_norm")
-    return params
-
-
 def from_torch(weights, depth, width):
     """nn.Transformer's names; it keeps the maps of queries, keys and values one below another."""
     split = {}
@@ -110,7 +91,9 @@ END, PAD = 7, 52
 
 def marian_params(golden):
     weights = {name[7:]: value for name, value in golden.items() if name.startswith("weight/")}
-    return from_marian(weights, (3, 2))
+    tensors = [tensor for tensor in marian._tensors(MARIAN) if tensor.ours]
+    found = {one.ours: one.form.ours(*(weights[name] for name in one.theirs)) for one in tensors}
+    return unflatten_dict(found, sep=".")["params"]
 
 
 def test_logits_and_gradients_are_those_of_marian(golden):
@@ -128,20 +111,23 @@ def test_logits_and_gradients_are_those_of_marian(golden):
     assert relative_error(golden["logits"][0], golden["logits"][1]) > 1e-2, "the reference must depend on its input"
 
 
-def marian_step(fixed, tokens, moving):
-    params, memory = fixed
-    logits, at = MARIAN.apply({"params": params}, tokens, Writing(*moving, memory), method="step")
-    return logits, (at.past, at.length)
+MARIAN_STEP = beam_step(MARIAN)
+
+
+def without_padding(logits, texts, length):
+    """Padding is not written, and the last token, after 12 others, is the end."""
+    closing = jnp.where(jnp.arange(53) == END, 0.0, -jnp.inf)
+    return jnp.where(length == 12, closing, jax.nn.log_softmax(logits).at[..., PAD].set(-jnp.inf))
 
 
 @pytest.mark.parametrize("stop, alpha", [("present", 1.0), ("full", 0.7), ("bound", 0.5)])
 def test_beams_write_what_those_of_transformers_write(golden, stop, alpha):
-    params = marian_params(golden)
+    variables = {"params": marian_params(golden)}
     start = jax.jit(partial(MARIAN.apply, slots=13, method="start"))
-    at = start({"params": params}, golden["source"], golden["length"])
+    at = start(variables, golden["source"], golden["length"])
     first = jnp.full(4, PAD, jnp.int32)
-    tokens, scores = beam_search(marian_step, (params, at.memory), (at.past, at.length), first, 13, beams=4, end=END,
-                                 never=PAD, alpha=alpha, form="power", stop=stop)  # fmt: skip
+    tokens, scores = beam_search(MARIAN_STEP, (variables, at.memory), (at.past, at.length), first, 13, beams=4, end=END,
+                                 alpha=alpha, form="power", stop=stop, score=without_padding)  # fmt: skip
     expected = golden[f"beam/{stop}"][:, 1:]  # without the first token
     ours = np.asarray(tokens).reshape(16, 13)[:, : expected.shape[1]]
     np.testing.assert_array_equal(ours, np.where(expected == PAD, END, expected))

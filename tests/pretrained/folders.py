@@ -33,6 +33,8 @@ def write(family: str, case: str, folder: Path) -> dict[str, np.ndarray]:
         arrays[name] = weights.drawn(name, tuple(shape)).astype(kind) if stored is None else stored
     save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(str(found["config"]))
+    if "generation" in found:
+        (folder / "generation_config.json").write_text(str(found["generation"]))
     return found
 
 

@@ -24,7 +24,7 @@ from aigc_jax.core import Batch, Memory, Method, Metrics, Params, TrainState, ch
 from aigc_jax.generate import Stop, beam_search
 from aigc_jax.methods.language.gpt import token_nats
 from aigc_jax.methods.language.translation import END, translator
-from aigc_jax.networks.transformer import Transformer, Writing
+from aigc_jax.networks.transformer import Transformer, beam_step
 from aigc_jax.optimizers import rising
 
 RULES = (
@@ -78,19 +78,13 @@ def transformer_translator(
         metrics = {"nats_per_token": jnp.sum(jnp.where(mask, nats, 0)) / count}
         return jnp.sum(jnp.where(mask, cost, 0)) / count, (memory, metrics)
 
-    def extend(fixed: tuple[Params, Any], tokens: Array, moving: tuple[Any, Array]) -> tuple[Array, Any]:
-        params, read = fixed
-        answer: Any = net.apply({"params": params}, tokens, Writing(*moving, read), method="step")
-        logits, at = answer
-        return logits, (at.past, at.length)
+    extend = beam_step(net)
 
     def write(state: TrainState, batch: Batch, key: Array) -> Array:
-        params, target = mean(state).params["network"], batch["target"]
-        at: Any = net.apply(
-            {"params": params}, batch["source"], batch["source_length"], target.shape[1], method="start"
-        )
+        variables, target = {"params": mean(state).params["network"]}, batch["target"]
+        at: Any = net.apply(variables, batch["source"], batch["source_length"], target.shape[1], method="start")
         first = jnp.full(len(target), END, jnp.int32)
-        texts, _ = beam_search(extend, (params, at.memory), (at.past, at.length), first, target.shape[1],
+        texts, _ = beam_search(extend, (variables, at.memory), (at.past, at.length), first, target.shape[1],
                                beams=beams, end=END, alpha=alpha, form=form, stop=stop)  # fmt: skip
         return texts[:, 0]
 

@@ -10,17 +10,18 @@ import numpy as np
 from jax import Array
 
 
-def sinusoidal(length: int, width: int, period: float = 10_000.0) -> np.ndarray:
+def sinusoidal(length: int, width: int, period: float = 10_000.0, halves: bool = False) -> np.ndarray:
     """The position table of the transformer paper (arXiv:1706.03762, section 3.5), float32 [length, width].
 
     PE(p, 2i) = sin(p / period^(2i / width)), PE(p, 2i+1) = cos(same): sines and cosines interleaved, as in the paper; the
-    code published with it has them in halves, which is another table for trained weights. Raises ValueError for an odd width.
+    code published with it has them in halves, which is another table for trained weights. An odd width has a sine more.
+
+    halves: Marian's order, all sines before the cosines, of the paper's frequencies.
     """
-    if width % 2:
-        raise ValueError(f"sinusoidal positions come in pairs: width {width} is odd")
     frequency = period ** (-np.arange(0, width, 2) / width)  # [width / 2]
     angle = np.arange(length)[:, None] * frequency  # [length, width / 2]
-    return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, width).astype(np.float32)
+    table = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, -1)[:, :width].astype(np.float32)
+    return np.concatenate([table[:, 0::2], table[:, 1::2]], -1) if halves else table
 
 
 def resample_positions(

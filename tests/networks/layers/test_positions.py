@@ -39,8 +39,12 @@ def test_an_odd_width_ends_in_zeros():
     assert out.shape == (1, 9) and out[0, 8] == 0
 
 
+def test_an_odd_width_of_sinusoids_ends_in_a_sine():
+    table = sinusoidal(4, 7)
+    np.testing.assert_allclose(table[:, 6], np.sin(np.arange(4) * 10_000 ** (-6 / 7)), rtol=1e-6)
+    np.testing.assert_allclose(table[:, 5], np.cos(np.arange(4) * 10_000 ** (-4 / 7)), rtol=1e-6)
+
+
 def test_widths_that_hold_no_pair_are_refused():
-    with pytest.raises(ValueError, match="width 7 is odd"):
-        sinusoidal(4, 7)
     with pytest.raises(ValueError, match="at least 4, not 3"):
         timestep_embedding(jnp.zeros(1), 3)
