@@ -43,7 +43,9 @@ class Tokenizer:
         return np.asarray(self.library.encode(text, add_special_tokens=False).ids, np.int32)
 
     def decode(self, ids: Any) -> str:
-        """The text of ids [T]; bytes that are no UTF-8 are shown as U+FFFD."""
+        """The text of ids [T]; bytes that are no UTF-8 are shown as U+FFFD, and so are characters and words beyond the
+        vocabulary, which a network with more outputs may write.
+        """
         ids = np.asarray(ids).tolist()
         return self._decode(ids) if self._decode else self.library.decode(ids, skip_special_tokens=False)
 
@@ -118,7 +120,7 @@ def char_tokenizer(text: str, unseen: str = "") -> Tokenizer:
             )
         return ids
 
-    return Tokenizer("char", library, encode, lambda ids: "".join(names[i] for i in ids))
+    return Tokenizer("char", library, encode, lambda ids: "".join(_name(names, i) for i in ids))
 
 
 def _code_points(text: str) -> np.ndarray:
@@ -154,10 +156,11 @@ def word_tokenizer(text: str, unseen: str = "") -> Tokenizer:
     def decode(numbers: list[int]) -> str:
         lines: list[list[str]] = [[]]
         for number in numbers:
-            if names[number] == END:
+            name = _name(names, number)
+            if name == END:
                 lines.append([])
             else:
-                lines[-1].append(names[number])
+                lines[-1].append(name)
         return "\n".join(" ".join(line) for line in lines)
 
     return Tokenizer("word", library, encode, decode)
@@ -197,3 +200,7 @@ def tokenize(tokenizer: Tokenizer, length: int, *, of: str = "text", to: str = "
         return {**batch, to: rows, f"{to}_length": counts}
 
     return transform
+
+
+def _name(names: list[str], number: int) -> str:
+    return names[number] if number < len(names) else "\ufffd"

@@ -63,8 +63,6 @@ def transformers(config: Config, stored: Shapes) -> Published:
         eps=1e-5,
     )
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    named = ("vocab", "width", "depth", "inner", "heads", "dropout", "positions", "attention_bias", "activation",
-             "source_vocab", "tied", "scale", "logit_bias", "eps")  # fmt: skip
     return Published(
         module,
         _tensors(module, "" if plain_model else "model.", shared and not tied),
@@ -72,7 +70,7 @@ def transformers(config: Config, stored: Shapes) -> Published:
         partial(_arguments, module, config),
         partial(_hidden if plain_model else _translated, module),
         "transformer",
-        {name: getattr(module, name) for name in named},
+        {"vocab": module.vocab, "source_vocab": module.source_vocab},
         generate=None if plain_model else partial(_generate, module, config, _compiled(module)),
     )
 

@@ -16,7 +16,7 @@ mistake.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import load_bpe_pairs, load_pairs
@@ -24,6 +24,7 @@ from aigc_jax.evals.text import Bleu
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.language.transformer import RULES, transformer_translator, warmed_adam
 from aigc_jax.networks.transformer import SIZES, Positions, Transformer
+from aigc_jax.pretrained import network
 
 SYSTEMS = ["transformer"]
 PAPER = "Vaswani et al., Attention Is All You Need, arXiv:1706.03762"
@@ -57,18 +58,15 @@ def experiment(
     target_length: int = 128,
     size: Literal["base", "big"] = "base",
     width: int | None = None,  # these four: None is what the size says, table 3
-    depth: int | tuple[int, int] | None = None,  # pairs are (encoder, decoder)
-    inner: int | tuple[int, int] | None = None,
-    heads: int | tuple[int, int] | None = None,
+    depth: int | None = None,
+    inner: int | None = None,
+    heads: int | None = None,
     dropout: float = 0.1,  # section 5.4
     pre_norm: bool = False,
     positions: Positions = "sinusoidal",  # section 3.5
     attention_bias: bool = False,  # as in the authors' code
-    activation: str = "relu",  # eq. (2)
-    tied: bool = True,  # section 3.4: softmax and target read one matrix
-    scale: bool = True,  # section 3.4: embeddings times sqrt(D)
-    logit_bias: bool = False,
-    eps: float = 1e-6,  # of the norms
+    activation: Literal["relu", "gelu", "swish"] = "relu",  # eq. (2)
+    published: dict[str, Any] | None = None,  # config.json of published weights: their network instead, see --init-from
     smoothing: float = 0.1,  # section 5.4
     average: float = 0.9997,  # for section 6.1's mean of 5 checkpoints, ten minutes or 1,400 steps apart
     steps: int = 100_000,  # section 5.2
@@ -81,12 +79,15 @@ def experiment(
     half: bool = True,  # compute in bfloat16
     seed: int = 0,
 ) -> Experiment:
-    table = SIZES[size]
-    net = Transformer(
-        vocab, width or table["width"], depth or table["depth"], inner or table["inner"], heads or table["heads"],
-        dropout, pre_norm, positions, attention_bias, activation, source_vocab, tied, scale, logit_bias,
-        max(source_length, target_length), eps, "bfloat16" if half else None,
-    )  # fmt: skip
+    table, dtype = SIZES[size], "bfloat16" if half else None
+    if published:
+        net = network(published, dropout=dropout, dtype=dtype)
+    else:
+        net = Transformer(
+            vocab, width or table["width"], depth or table["depth"], inner or table["inner"], heads or table["heads"],
+            dropout, pre_norm, positions, attention_bias, activation, source_vocab,
+            context=max(source_length, target_length), dtype=dtype,
+        )  # fmt: skip
     pair = (columns[0], columns[1])
     lengths = (source_length, target_length)
     if tokenizers[0] == "bpe":

@@ -53,6 +53,12 @@ def test_words_are_ranked_and_lines_closed():
     assert made.decode([0, 2, 1, 1, 0]) == "b a\n\nb"
 
 
+def test_ids_beyond_the_vocabulary_are_shown():
+    for made, text in ((char_tokenizer("ab"), "ab"), (word_tokenizer("a b"), "a b")):
+        beyond = np.append(made.encode(text), made.size)
+        assert made.decode(beyond[:-1]).strip() == text and made.decode(beyond).endswith("\ufffd")
+
+
 def test_a_missing_or_damaged_file_is_named(tmp_path):
     with pytest.raises(UserError, match="no such tokenizer: .*absent.json"):
         make_tokenizer(str(tmp_path / "absent.json"))

@@ -10,7 +10,6 @@ from aigc_jax import pretrained
 from aigc_jax.cli.knobs import read_knobs
 from aigc_jax.errors import UserError
 from aigc_jax.networks.layers import sinusoidal
-from aigc_jax.networks.transformer import Transformer
 from tests.pretrained import folders
 
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "backbones" / "transformer.py"
@@ -195,7 +194,6 @@ def test_a_model_without_its_head_does_not_write(tmp_path):
         pretrained.load(tmp_path).generate(input_ids=SOURCE)
 
 
-def test_the_experiment_has_a_knob_for_all_that_a_configuration_says(model):
-    knobs = model.published.knobs
-    assert set(knobs) <= {knob.name for knob in read_knobs(EXPERIMENT)}
-    assert Transformer(**knobs, context=model.module.context) == model.module
+def test_the_experiment_takes_the_network_and_the_sizes_of_its_vocabularies(model):
+    assert {"published", *model.published.knobs} <= {knob.name for knob in read_knobs(EXPERIMENT)}
+    assert pretrained.network(model.config) == model.module
