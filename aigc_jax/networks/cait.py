@@ -17,7 +17,7 @@ is the same in every block of the trunk and absent in the class stage, unlike Vi
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -55,24 +55,31 @@ class CaiT(nn.Module):
     """Images [B, H, W, C] -> (logits [B, classes], features by name).
 
     classes:     0 leaves the last layer out: the logits are then the pooled features.
+    patch:       pixels of a side, or (rows, columns).
     depth:       blocks among patches; `class_depth` blocks of class attention follow.
+    hidden:      width inside the MLPs, four times the width if None; `class_hidden` in the class stage, None is the same.
+    pool:        what the head reads after the last norm, "token" the class token, "mean" the mean of the patches.
+    qkv_bias:    whether the maps to queries, keys and values have one.
     layer_scale: what every gamma begins with.
     drop_path:   stochastic depth of every block of the trunk.
     scan, remat: of the trunk, see `transformer_block`; a scanned one is `blocks`, else `block_0`, `block_1`, ...
     dtype:       of the computation; parameters stay float32, logits come out float32.
 
-    Features: `trunk` [B, N, D], the patches before the class stage, and `pooled` [B, D], the class token after the last
-    norm. The table of positions is as long as the images it is made with need: `resample_positions` brings it to others.
+    Features: `trunk` [B, N, D], the patches before the class stage, and `pooled` [B, D], what the head reads.
+    The table of positions is as long as the images it is made with need: `resample_positions` brings it to others.
     Raises ValueError for images that patches do not fill and heads that do not divide the width.
     """
 
     classes: int = 1000
-    patch: int = 16
+    patch: int | tuple[int, int] = 16
     width: int = 192
     depth: int = 24
     class_depth: int = 2
     heads: int = 4
     hidden: int | None = None
+    class_hidden: int | None = None
+    pool: Literal["token", "mean"] = "token"
+    qkv_bias: bool = True
     layer_scale: float = 1e-5
     drop_path: float = 0.0
     eps: float = 1e-6
@@ -86,16 +93,17 @@ class CaiT(nn.Module):
         x = patch_map(self.width, x.shape[-1], self.dtype)(x)
         x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
         x = x + self.param("positions", SMALL, x.shape[1:], jnp.float32).astype(x.dtype)
+        mixer = partial(TalkingHeads, self.heads, self.qkv_bias, self.dtype)
         hidden = self.hidden or 4 * self.width
-        make = partial(Block, partial(TalkingHeads, self.heads, self.dtype), hidden, self.eps,
-                       layer_scale=self.layer_scale, dtype=self.dtype)  # fmt: skip
+        make = partial(Block, mixer, hidden, self.eps, layer_scale=self.layer_scale, dtype=self.dtype)
         x = run_blocks(make, x, [self.drop_path] * self.depth, train, self.scan, self.remat)
         token = self.param("class_token", SMALL, (self.width,), jnp.float32).astype(x.dtype)
         token = jnp.broadcast_to(token, (x.shape[0], 1, self.width))
         for index in range(self.class_depth):
-            token = ClassBlock(self.heads, hidden, self.layer_scale, self.eps, self.dtype,
-                               name=f"class_block_{index}")(token, x)  # fmt: skip
-        pooled = LayerNorm(self.eps, dtype=self.dtype, name="norm")(token)[:, 0]
+            token = ClassBlock(self.heads, self.class_hidden or hidden, self.layer_scale, self.eps, self.qkv_bias,
+                               self.dtype, name=f"class_block_{index}")(token, x)  # fmt: skip
+        read = LayerNorm(self.eps, dtype=self.dtype, name="norm")(token if self.pool == "token" else x)
+        pooled = jnp.mean(read, 1)
         features = {"trunk": x, "pooled": pooled}
         if not self.classes:
             return pooled, features
@@ -110,11 +118,12 @@ class TalkingHeads(nn.Module):
     """
 
     heads: int
+    qkv_bias: bool = True
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        q, k, v = split_heads(self.heads, qkv(x, True, SMALL, self.dtype))
+        q, k, v = split_heads(self.heads, qkv(x, self.qkv_bias, SMALL, self.dtype))
         scores = jnp.einsum("bthk,bshk->bhts", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
         scores = AcrossHeads(name="talk_before")(scores)
         weights = AcrossHeads(name="talk_after")(jax.nn.softmax(scores))  # [B, H, N, N]
@@ -141,12 +150,14 @@ class ClassBlock(nn.Module):
     hidden: int
     layer_scale: float
     eps: float
+    qkv_bias: bool = True
     dtype: Any = None
 
     @nn.compact
     def __call__(self, token: Array, patches: Array) -> Array:
         u = LayerNorm(self.eps, dtype=self.dtype, name="norm_attention")(jnp.concatenate([token, patches], 1))
-        token = token + self._scale(ClassAttention(self.heads, self.dtype, name="attention")(u), "attention")
+        y = ClassAttention(self.heads, self.qkv_bias, self.dtype, name="attention")(u)
+        token = token + self._scale(y, "attention")
         y = LayerNorm(self.eps, dtype=self.dtype, name="norm_mlp")(token)
         y = FeedForward(self.hidden, dtype=self.dtype, name="mlp")(y, train=False)
         return token + self._scale(y, "mlp")
@@ -159,12 +170,14 @@ class ClassAttention(nn.Module):
     """What the first of the tokens u [B, 1 + N, D] reads from all of them, [B, 1, D]."""
 
     heads: int
+    qkv_bias: bool = True
     dtype: Any = None
 
     @nn.compact
     def __call__(self, u: Array) -> Array:
         dense = partial(Dense, u.shape[-1], kernel_init=SMALL, dtype=self.dtype)
         inputs = {"query": u[:, :1], "key": u, "value": u}
-        q, k, v = (split_heads(self.heads, dense(name=name)(x), parts=1)[0] for name, x in inputs.items())
+        q, k, v = (split_heads(self.heads, dense(use_bias=self.qkv_bias, name=name)(x), parts=1)[0]
+                   for name, x in inputs.items())  # fmt: skip
         keep_weights(self, lambda: attention_weights(q, k))
         return dense(name="out")(attention(q, k, v).reshape(u.shape[0], 1, -1))

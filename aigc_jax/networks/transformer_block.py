@@ -22,13 +22,13 @@ import numpy as np
 from jax import Array
 from jax.nn.initializers import Initializer, constant, normal, zeros
 
-from aigc_jax.networks.layers import Dense, LayerNorm, attention, attention_weights, drop_path, gelu
+from aigc_jax.networks.layers import Dense, LayerNorm, activation, attention, attention_weights, drop_path
 
 SMALL = normal(0.02)
 """The "truncated normal" of DeiT and those after it: it is cut at -2 and 2, a hundred deviations out."""
 
 
-def patch_map(width: int, fan_in: int, dtype: Any) -> Dense:
+def patch_map(width: int, fan_in: int, dtype: Any, use_bias: bool = True) -> Dense:
     """The map "patches" of [..., fan_in] pixels to tokens [..., width], starting as torch's convolution does.
 
     The bias must not start at zero where a norm follows: it would leave the sign of a patch of one pixel alone.
@@ -38,7 +38,7 @@ def patch_map(width: int, fan_in: int, dtype: Any) -> Dense:
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -reach, reach)
 
-    return Dense(width, kernel_init=init, bias_init=init, dtype=dtype, name="patches")
+    return Dense(width, use_bias, kernel_init=init, bias_init=init, dtype=dtype, name="patches")
 
 
 class SelfAttention(nn.Module):
@@ -84,10 +84,13 @@ def split_heads(heads: int, x: Array, parts: int = 3) -> list[Array]:
 
 
 class FeedForward(nn.Module):
-    """W_down gelu(W_up x), [..., D] -> the same, `hidden` wide inside, with dropout after both maps."""
+    """W_down gelu(W_up x), [..., D] -> the same, `hidden` wide inside, with dropout after both maps.
+
+    activation: a name of `layers.ACTIVATIONS`; "gelu" is the exact form, "gelu_new" the one by tanh.
+    """
 
     hidden: int
-    approximate: bool = False
+    activation: str = "gelu"
     dropout: float = 0.0
     kernel_init: Initializer = SMALL
     bias_init: Initializer = zeros
@@ -98,7 +101,7 @@ class FeedForward(nn.Module):
         drop = nn.Dropout(self.dropout, deterministic=not train)
         for width, name in ((self.hidden, "up"), (x.shape[-1], "down")):
             y = Dense(width, kernel_init=self.kernel_init, bias_init=self.bias_init, dtype=self.dtype, name=name)(x)
-            x = drop(gelu(y, self.approximate) if name == "up" else y)
+            x = drop(activation(self.activation)(y) if name == "up" else y)
         return x
 
 
@@ -113,7 +116,7 @@ class Block(nn.Module):
     mixer: Callable[..., nn.Module]
     hidden: int
     eps: float = 1e-6
-    approximate: bool = False
+    activation: str = "gelu"
     layer_scale: float | None = None
     dropout: float = 0.0
     kernel_init: Initializer = SMALL
@@ -126,7 +129,7 @@ class Block(nn.Module):
         y = LayerNorm(self.eps, dtype=self.dtype, name="norm_attention")(x)
         x = x + self._branch(self.mixer(name="attention")(y, train), drop, "attention")
         y = LayerNorm(self.eps, dtype=self.dtype, name="norm_mlp")(x)
-        mlp = FeedForward(self.hidden, self.approximate, self.dropout, self.kernel_init, self.bias_init, self.dtype,
+        mlp = FeedForward(self.hidden, self.activation, self.dropout, self.kernel_init, self.bias_init, self.dtype,
                           name="mlp")  # fmt: skip
         return x + self._branch(mlp(y, train), drop, "mlp")
 

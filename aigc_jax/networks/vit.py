@@ -12,7 +12,10 @@ DeiT is the same network, trained otherwise, and may carry a second token after 
 learns from a teacher; the two logits are averaged at test time.
 
 `initializer`: "vit" as the published code has it (Xavier uniform, MLP biases near zero, head zero), "deit" normal of deviation
-0.02. GELU is the tanh form in the published ViT, the exact one in DeiT and most ports: `approximate`.
+0.02. GELU is the tanh form in the published ViT, the exact one in DeiT and most ports: `activation`.
+
+Published weights also come with what others have added since: LayerScale (arXiv:2103.17239), registers (arXiv:2309.16588), a
+norm before the first block as CLIP has it (arXiv:2103.00020), tokens without positions as in DeiT III (arXiv:2204.07118).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn.initializers import lecun_normal, normal, xavier_uniform, zeros
 
-from aigc_jax.networks.layers import Dense, LayerNorm, linear_rates, patchify
+from aigc_jax.networks.layers import Dense, LayerNorm, activation, linear_rates, patchify
 from aigc_jax.networks.transformer_block import SMALL, Block, SelfAttention, patch_map, run_blocks
 
 SIZES = {
@@ -41,36 +44,53 @@ SIZES = {
 class ViT(nn.Module):
     """Images [B, H, W, C] -> (logits [B, classes], features by name).
 
-    classes:        0 leaves the last layer out: the logits are then the pooled features.
-    hidden:         width inside the MLPs; None is four times the width.
-    pool:           "token" reads a class token, "mean" the mean of the patches, without one.
-    representation: width of the tanh layer before the head; 0 is none.
-    distilled:      a second token and head, the logits of which are the feature `distilled`.
-    dropout:        after the positions, after attention, and after both maps of the MLPs.
-    drop_path:      stochastic depth of the last block; it grows linearly from 0 at the first.
-    approximate:    the tanh form of GELU.
-    scan, remat:    see `transformer_block`; a scanned stack is `blocks`, else `block_0`, `block_1`, ...
-    dtype:          of the computation; parameters stay float32, logits come out float32.
+    classes:         0 leaves the last layer out: the logits are then the pooled features.
+    patch:           pixels of a side, or (rows, columns).
+    hidden:          width inside the MLPs; None is four times the width.
+    pool:            "token" reads a class token, "mean" the mean of the patches.
+    class_token:     whether there is one; None is where `pool` reads it.
+    representation:  width of the layer before the head; 0 is none. Its activation is `representation_activation`.
+    distilled:       a second token and, unless `second_head` is False, a head that reads it: the feature `distilled`.
+    registers:       more tokens, which no head reads, before the patches.
+    token_positions: whether the tokens that are no patches have positions.
+    qkv_bias:        whether the map to queries, keys and values has one.
+    layer_scale:     what the gammas of LayerScale begin with; None is a net without them.
+    norm_first:      a norm before the first block; the map of patches has no bias then.
+    pool_first:      whether the last norm follows the pooling; the feature `tokens` is then not normalised.
+    dropout:         after the positions, after attention, and after both maps of the MLPs.
+    drop_path:       stochastic depth of the last block; it grows linearly from 0 at the first.
+    activation:      within the MLPs, a name of `layers.ACTIVATIONS`: "gelu_new" is the tanh form, "gelu" the exact one.
+    scan, remat:     see `transformer_block`; a scanned stack is `blocks`, else `block_0`, `block_1`, ...
+    dtype:           of the computation; parameters stay float32, logits come out float32.
 
     Features: `tokens` [B, T, D] after the last norm, first those that are no patches; `pooled` [B, D], what the head
     reads. The table of positions is as long as the images it is made with need: `resample_positions` brings it to
-    others. Raises ValueError for images that patches do not fill, heads that do not divide the width, and a
-    distillation token beside a mean.
+    others. Raises ValueError for images that patches do not fill, heads that do not divide the width, a distillation
+    token beside a mean, and a class token that is read but not there.
     """
 
     classes: int = 1000
-    patch: int = 16
+    patch: int | tuple[int, int] = 16
     width: int = 768
     depth: int = 12
     heads: int = 12
     hidden: int | None = None
     pool: Literal["token", "mean"] = "token"
+    class_token: bool | None = None
     representation: int = 0
+    representation_activation: str = "tanh"
     distilled: bool = False
+    second_head: bool = True
+    registers: int = 0
+    token_positions: bool = True
+    qkv_bias: bool = True
+    layer_scale: float | None = None
+    norm_first: bool = False
+    pool_first: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
     eps: float = 1e-6
-    approximate: bool = True
+    activation: str = "gelu_new"
     initializer: Literal["vit", "deit"] = "vit"
     scan: bool = False
     remat: bool = False
@@ -80,39 +100,55 @@ class ViT(nn.Module):
     def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
         if self.distilled and self.pool == "mean":
             raise ValueError("a distillation token stands beside a class token: it needs pool='token'")
+        if self.pool == "token" and self.class_token is False:
+            raise ValueError("pool='token' reads a class token: it needs class_token=True or None")
         x = self._embed(x, train)
+        if self.norm_first:
+            x = LayerNorm(self.eps, dtype=self.dtype, name="norm_first")(x)
         official = self.initializer == "vit"
         init = xavier_uniform() if official else SMALL
-        mixer = partial(SelfAttention, self.heads, dropout=self.dropout, kernel_init=init, dtype=self.dtype)
-        make = partial(Block, mixer, self.hidden or 4 * self.width, self.eps, self.approximate, dropout=self.dropout,
-                       kernel_init=init, bias_init=normal(1e-6) if official else zeros, dtype=self.dtype)  # fmt: skip
+        mixer = partial(SelfAttention, self.heads, self.qkv_bias, self.dropout, init, self.dtype)
+        make = partial(Block, mixer, self.hidden or 4 * self.width, self.eps, self.activation, self.layer_scale,
+                       self.dropout, kernel_init=init, bias_init=normal(1e-6) if official else zeros,
+                       dtype=self.dtype)  # fmt: skip
         x = run_blocks(make, x, linear_rates(self.drop_path, self.depth), train, self.scan, self.remat)
-        x = LayerNorm(self.eps, dtype=self.dtype, name="norm")(x)
-        features = {"tokens": x, "pooled": x[:, 0] if self.pool == "token" else jnp.mean(x, 1)}
+        norm = LayerNorm(self.eps, dtype=self.dtype, name="norm")
+        x = x if self.pool_first else norm(x)
+        pooled = x[:, 0] if self.pool == "token" else jnp.mean(x[:, sum(self._before().values()) :], 1)
+        features = {"tokens": x, "pooled": norm(pooled) if self.pool_first else pooled}
         if self.representation:
             dense = Dense(self.representation, kernel_init=lecun_normal(), dtype=self.dtype, name="representation")
-            features["pooled"] = jnp.tanh(dense(features["pooled"]))
-        if self.distilled and self.classes:
+            features["pooled"] = activation(self.representation_activation)(dense(features["pooled"]))
+        if self.distilled and self.second_head and self.classes:
             features["distilled"] = self._head(x[:, 1], "head_distilled")
         return self._head(features["pooled"], "head") if self.classes else features["pooled"], features
 
     def _embed(self, x: Array, train: bool) -> Array:
         """z_0, [B, H, W, C] -> [B, T, D]."""
-        official = self.initializer == "vit"
+        official, bias = self.initializer == "vit", not self.norm_first
         x = patchify(x, self.patch)
         if official:
-            x = Dense(self.width, kernel_init=lecun_normal(), dtype=self.dtype, name="patches")(x)
+            x = Dense(self.width, bias, kernel_init=lecun_normal(), dtype=self.dtype, name="patches")(x)
         else:
-            x = patch_map(self.width, x.shape[-1], self.dtype)(x)
+            x = patch_map(self.width, x.shape[-1], self.dtype, bias)(x)
         x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
-        names = ["class_token"] if self.pool == "token" else []
-        names += ["distillation_token"] if self.distilled else []
-        for name in reversed(names):
-            token = self.param(name, zeros if official else SMALL, (self.width,), jnp.float32)
-            token = jnp.broadcast_to(token.astype(x.dtype), (x.shape[0], 1, self.width))
-            x = jnp.concatenate([token, x], 1)
-        x = x + self.param("positions", SMALL, x.shape[1:], jnp.float32).astype(x.dtype)
+        x = x if self.token_positions else self._place(x)
+        for name, count in reversed(self._before().items()):
+            shape = (count, self.width) if name == "registers" else (self.width,)
+            tokens = self.param(name, zeros if official else SMALL, shape, jnp.float32)
+            tokens = jnp.broadcast_to(tokens.astype(x.dtype), (x.shape[0], count, self.width))
+            x = jnp.concatenate([tokens, x], 1)
+        x = self._place(x) if self.token_positions else x
         return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def _before(self) -> dict[str, int]:
+        """How many tokens of each kind stand before the patches, in their order."""
+        class_token = self.pool == "token" if self.class_token is None else self.class_token
+        counts = dict(class_token=int(class_token), distillation_token=int(self.distilled), registers=self.registers)
+        return {name: count for name, count in counts.items() if count}
+
+    def _place(self, x: Array) -> Array:
+        return x + self.param("positions", SMALL, x.shape[1:], jnp.float32).astype(x.dtype)
 
     def _head(self, x: Array, name: str) -> Array:
         init = zeros if self.initializer == "vit" else SMALL

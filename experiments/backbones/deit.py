@@ -96,7 +96,7 @@ def experiment(
     if published:
         model = network(published, classes=classes, **built)
     else:
-        model = ViT(classes, patch, **fields, approximate=False, initializer="deit", **built)
+        model = ViT(classes, patch, **fields, activation="gelu", initializer="deit", **built)
     rate = cosine(lr, steps, warmup, start=min(1e-6, lr), end=min(1e-5, lr))
     tx = optimizer("adamw", rate, weight_decay=weight_decay)
     mix = Mix(mixup, cutmix) if mixup or cutmix else None

@@ -124,7 +124,7 @@ def experiment(
         model = network(published, classes=classes, **options)
     else:
         model = ViT(classes, patch, **fields, pool=pool, representation=fields["width"] * representation,
-                    approximate=approximate, **options)  # fmt: skip
+                    activation="gelu_new" if approximate else "gelu", **options)  # fmt: skip
     rate = (cosine if decay == "cosine" else linear)(lr, steps, warmup)
     tx = named(optimizer, rate, weight_decay=weight_decay, clip=clip)
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,

@@ -110,7 +110,7 @@ def test_windows_and_order_within_them():
 
     unbiased = {**params, "bias_table": np.zeros_like(params["bias_table"])}
     order = np.random.default_rng(2).permutation(16)
-    shuffled = from_windows(to_windows(x, 4)[:, order], 8, 12)
+    shuffled = from_windows(to_windows(x, 4)[:, order], 8, 12, 4)
     for weights, same in ((unbiased, True), (params, False)):
         ordered = to_windows(run(weights, x), 4)[:, order]
         assert np.allclose(to_windows(run(weights, shuffled), 4), ordered, rtol=1e-4, atol=1e-5) == same
@@ -121,7 +121,7 @@ def test_windows_put_together_again_are_the_map():
     windows = to_windows(x, 4)
     assert windows.shape == (2 * 6, 16, 6)
     chex.assert_trees_all_equal(windows[1].reshape(4, 4, 6), x[0, :4, 4:8])
-    chex.assert_trees_all_equal(from_windows(windows, 8, 12), x)
+    chex.assert_trees_all_equal(from_windows(windows, 8, 12, 4), x)
 
 
 def test_a_map_no_larger_than_a_window_does_not_shift():
@@ -150,6 +150,7 @@ def test_features_have_the_sizes_of_the_paper():
         "stage_2": (28, 28, 192),
         "stage_3": (14, 14, 384),
         "stage_4": (7, 7, 768),
+        "tokens": (7, 7, 768),
         "pooled": (768,),
     }
 

@@ -41,7 +41,7 @@ def filled(path, leaf):
 
 NETS = {
     "vit": vit.ViT(**vit.SIZES["Ti"]),
-    "deit": vit.ViT(**vit.SIZES["Ti"], approximate=False, distilled=True),
+    "deit": vit.ViT(**vit.SIZES["Ti"], activation="gelu", distilled=True),
     "swin": swin.Swin(**swin.SIZES["T"]),
     "cait": cait.CaiT(**cait.SIZES["XXS-24"], scan=True),
     "t2t": t2t_vit.T2TViT(**t2t_vit.SIZES["14"], scan=True),

@@ -11,7 +11,7 @@ from aigc_jax.networks.transformer_block import attention_maps
 from aigc_jax.networks.vit import SIZES, ViT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vit.npz"
-THEIRS = dict(classes=7, patch=4, width=24, depth=2, heads=3, hidden=40, approximate=False)
+THEIRS = dict(classes=7, patch=4, width=24, depth=2, heads=3, hidden=40, activation="gelu")
 TINY = dict(classes=5, patch=2, width=12, depth=2, heads=3)
 
 
@@ -84,7 +84,7 @@ def test_vit_equals_that_of_transformers(golden):
         without_head = ViT(**{**THEIRS, "classes": 0}, representation=24)
         return {
             "logits": exact.apply(variables, images)[0],
-            "logits_tanh": ViT(**{**THEIRS, "approximate": True}).apply(variables, images)[0],
+            "logits_tanh": ViT(**{**THEIRS, "activation": "gelu_new"}).apply(variables, images)[0],
             "pooled": without_head.apply(variables, images)[0],
             "attention": attention_maps(exact, variables, images),
         }

@@ -6,18 +6,26 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def patchify(x: Array, size: int) -> Array:
-    """[B, H, W, C] -> [B, H / size, W / size, size * size * C], in a patch row, column, channel.
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of a patch or a window given as a number or as both."""
+    return (size, size) if isinstance(size, int) else size
 
-    A linear map of it is the convolution whose kernel [size, size, C, D] is as large as its stride. Raises ValueError for
+
+def patchify(x: Array, size: int | tuple[int, int]) -> Array:
+    """[B, H, W, C] -> [B, H / P, W / Q, P * Q * C] for patches of P x Q pixels, in a patch row, column, channel.
+
+    size: P and Q, or one number for both.
+
+    A linear map of it is the convolution whose kernel [P, Q, C, D] is as large as its stride. Raises ValueError for
     images that patches do not fill.
     """
     batch, height, width, channels = x.shape
-    if height % size or width % size:
-        raise ValueError(f"patches of {size} x {size} do not fill an image of {height} x {width}")
-    rows, columns = height // size, width // size
-    x = x.reshape(batch, rows, size, columns, size, channels).swapaxes(2, 3)
-    return x.reshape(batch, rows, columns, size * size * channels)
+    down, across = pair(size)
+    if height % down or width % across:
+        raise ValueError(f"patches of {down} x {across} do not fill an image of {height} x {width}")
+    rows, columns = height // down, width // across
+    x = x.reshape(batch, rows, down, columns, across, channels).swapaxes(2, 3)
+    return x.reshape(batch, rows, columns, down * across * channels)
 
 
 def unfold(x: Array, size: int, stride: int, padding: int) -> Array:
