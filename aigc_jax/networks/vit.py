@@ -114,7 +114,7 @@ class ViT(nn.Module):
         x = run_blocks(make, x, linear_rates(self.drop_path, self.depth), train, self.scan, self.remat)
         norm = LayerNorm(self.eps, dtype=self.dtype, name="norm")
         x = x if self.pool_first else norm(x)
-        pooled = x[:, 0] if self.pool == "token" else jnp.mean(x[:, sum(self._before().values()) :], 1)
+        pooled = x[:, 0] if self.pool == "token" else jnp.mean(x[:, sum(self.before().values()) :], 1)
         features = {"tokens": x, "pooled": norm(pooled) if self.pool_first else pooled}
         if self.representation:
             dense = Dense(self.representation, kernel_init=lecun_normal(), dtype=self.dtype, name="representation")
@@ -133,7 +133,7 @@ class ViT(nn.Module):
             x = patch_map(self.width, x.shape[-1], self.dtype, bias)(x)
         x = x.reshape(x.shape[0], -1, self.width)  # [B, N, D]
         x = x if self.token_positions else self._place(x)
-        for name, count in reversed(self._before().items()):
+        for name, count in reversed(self.before().items()):
             shape = (count, self.width) if name == "registers" else (self.width,)
             tokens = self.param(name, zeros if official else SMALL, shape, jnp.float32)
             tokens = jnp.broadcast_to(tokens.astype(x.dtype), (x.shape[0], count, self.width))
@@ -141,7 +141,7 @@ class ViT(nn.Module):
         x = self._place(x) if self.token_positions else x
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
-    def _before(self) -> dict[str, int]:
+    def before(self) -> dict[str, int]:
         """How many tokens of each kind stand before the patches, in their order."""
         class_token = self.pool == "token" if self.class_token is None else self.class_token
         counts = dict(class_token=int(class_token), distillation_token=int(self.distilled), registers=self.registers)

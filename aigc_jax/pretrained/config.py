@@ -12,8 +12,20 @@ Config = Mapping[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
 """Of the stored arrays, by name; empty where a network is built from its configuration alone."""
 
-WITHOUT_EFFECT = ("drop_rate", "drop_path_rate", "dropout", "pretrained_strict", "init_weights", "pretrained")
+WITHOUT_EFFECT = (
+    "attention_dropout", "attn_drop_rate", "drop_path_rate", "drop_rate", "dropout", "fix_init", "init_weights",
+    "patch_drop_rate", "pos_drop_rate", "pretrained", "pretrained_strict", "proj_drop_rate", "stochastic_depth_prob",
+    "weight_init",
+)  # fmt: skip
 """Options that change nothing in evaluation."""
+
+INFORMATION = ("architecture", "label_descriptions", "label_names", "library_name", "model_args", "num_classes",
+               "num_features", "pretrained_cfg")  # fmt: skip
+"""What configurations of timm and torchvision hold beside options of the builder."""
+
+PLAIN_ACTIVATIONS = ("gelu", "leaky_relu", "mish", "quick_gelu", "relu", "relu6", "sigmoid", "silu", "swish", "tanh")
+TIMM_ACTIVATIONS = {"gelu_tanh": "gelu_new", **{name: name for name in PLAIN_ACTIVATIONS}}
+"""timm's names of activations -> ours."""
 
 
 def only(config: Config, name: str, default: Any, *allowed: Any) -> Any:
@@ -61,15 +73,25 @@ def torch_options(config: Config, stored: Shapes, head: str, **options: Any) -> 
 
     Raises UserError that names an option which is not among them.
     """
-    general = {"library_name", "architecture", "num_features", "pretrained_cfg", "model_args", "num_classes"}
-    given = {**config.get("model_args", {}), **{name: config[name] for name in config if name not in general}}
+    given = {**config.get("model_args", {}), **{name: config[name] for name in config if name not in INFORMATION}}
     counted = stored.get(f"{head}.weight", (1000,))[0]
     classes = config.get("num_classes", given.get("num_classes", counted))
-    known = {"num_classes": classes, "in_chans": 3, "global_pool": "avg", **options}
+    channels = config.get("pretrained_cfg", {}).get("input_size", (3,))[0]
+    known = {"num_classes": classes, "in_chans": channels, "global_pool": "avg", **options}
     for name in given:
         if name not in known and name not in WITHOUT_EFFECT:
             raise UserError(f"config.json: {nearest(name, known, 'option of ' + config['architecture'])}")
     return {**known, **given, "num_classes": classes}
+
+
+def image_size(config: Config, options: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and columns of the images of a timm network that takes one size.
+
+    The option `img_size`, or what the weights were made with, or the last number of the name.
+    """
+    words = config["architecture"].partition(".")[0].split("_")
+    size = options["img_size"] or config.get("pretrained_cfg", {}).get("input_size", ())[1:]
+    return side(size or next(int(word) for word in reversed(words) if word.isdigit()))
 
 
 def side(value: Any) -> tuple[int, int]:

@@ -32,6 +32,8 @@ def image_network(
     knobs: dict[str, Any] | None = None,
     fixed: bool = False,
     train: bool = False,
+    patch: tuple[int, int] = (1, 1),
+    least: tuple[int, int] = (1, 1),
 ) -> Published:
     """A network of images [B, H, W, C] that gives (logits, features by name).
 
@@ -40,7 +42,18 @@ def image_network(
     fixed:   whether it takes images of that size alone.
     knobs:   of the experiment, beside classes, size and channels.
     train:   whether only a call as in training makes all parameters.
+    patch:   images are cut to multiples of it, as by a convolution of that size and stride.
+    least:   rows and columns of the smallest image.
+
+    Raises UserError for a size that no image has: below `least`, or smaller than a patch.
     """
+    least = (max(least[0], patch[0]), max(least[1], patch[1]))
+    if size[0] < least[0] or size[1] < least[1]:
+        raise UserError(f"config.json: images of {size[0]} x {size[1]} are smaller than the network takes, "
+                        f"{least[0]} x {least[1]}")  # fmt: skip
+
+    def cut(shape: tuple[int, ...]) -> tuple[int, int]:
+        return shape[0] // patch[0] * patch[0], shape[1] // patch[1] * patch[1]
 
     def arguments(inputs: Inputs) -> Inputs:
         given = inputs.get("pixel_values", inputs.get("x"))
@@ -49,12 +62,15 @@ def image_network(
         wanted = f"[B, {size[0]}, {size[1]}, {channels}]" if fixed else f"[B, H, W, {channels}]"
         if given.ndim != 4 or given.shape[-1] != channels or (fixed and given.shape[1:3] != size):
             raise UserError(f"pixel_values must be {wanted}, channels last, not {list(given.shape)}")
-        return {"pixel_values": np.asarray(given, np.float32)}
+        if given.shape[1] < least[0] or given.shape[2] < least[1]:
+            raise UserError(f"images must have at least {least[0]} x {least[1]} pixels, not {list(given.shape[1:3])}")
+        rows, columns = cut(given.shape[1:3])
+        return {"pixel_values": np.asarray(given[:, :rows, :columns], np.float32)}
 
     def answer(variables: Variables, inputs: Inputs) -> dict[str, Array]:
         answered: Any = module.apply(variables, inputs["pixel_values"])
         return outputs(*answered)
 
-    example = (jax.ShapeDtypeStruct((1, *size, channels), np.float32),)
+    example = (jax.ShapeDtypeStruct((1, *cut(size), channels), np.float32),)
     found = {"classes": getattr(module, "classes", 0), "size": size[0], "channels": channels, **(knobs or {})}
     return Published(module, tensors, example, arguments, answer, experiment, found, train)

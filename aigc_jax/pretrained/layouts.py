@@ -17,13 +17,31 @@ from aigc_jax.pretrained.model import Published
 
 Layout = Literal["transformers", "timm", "torchvision"]
 
-TRANSFORMERS = {"marian": "marian", "resnet": "resnet"}
+TRANSFORMERS = {
+    "deit": "vit",
+    "marian": "marian",
+    "resnet": "resnet",
+    "swin": "swin",
+    "vit": "vit",
+}
 """model_type -> the file here."""
 
-TIMM = {r"resnet(18|34|50|101|152)": "resnet"}
+TIMM = {
+    r"cait_(xxs24|xxs36|s24)_(224|384)|cait_(xs24|s36|m36)_384|cait_m48_448": "cait",
+    r"deit3_(small|base|large)_patch16_(224|384)|deit3_medium_patch16_224|deit3_huge_patch14_224": "vit",
+    r"deit_(tiny|small)(_distilled)?_patch16_224|deit_base(_distilled)?_patch16_(224|384)": "vit",
+    r"resnet(18|34|50|101|152)": "resnet",
+    r"swin_(tiny|small|base|large)_patch4_window7_224|swin_(base|large)_patch4_window12_384": "swin",
+    r"vit_(small|base)_patch8_224|vit_(large|huge|giant|gigantic)_patch14_224|vit_base_patch16_224_miil": "vit",
+    r"vit_(tiny|small|base|large)_patch16_(224|384)|vit_(small|base|large)_patch32_(224|384)": "vit",
+}
 """Pattern of the whole architecture -> the file here."""
 
-TORCHVISION = {r"resnet(18|34|50|101|152)": "resnet"}
+TORCHVISION = {
+    r"resnet(18|34|50|101|152)": "resnet",
+    r"swin_[tsb]": "swin",
+    r"vit_[bl]_(16|32)|vit_h_14": "vit",
+}
 
 
 def published(config: Config, stored: Shapes | None = None) -> Published:

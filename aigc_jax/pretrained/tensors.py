@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aigc_jax.networks.layers import pair
+
 
 class Form(NamedTuple):
     """A change of layout and its inverse: no number is changed, so that what was read is written bit by bit.
@@ -40,14 +42,14 @@ def joined(form: Form, parts: int) -> Form:
     return Form(lambda *given: np.concatenate([form.ours(part) for part in given], -1), theirs)
 
 
-def patches(size: int) -> Form:
-    """The convolution (D, C, size, size) that cuts patches, as our linear map (size * size * C, D)."""
+def patches(size: int | tuple[int, int]) -> Form:
+    """The convolution (D, C, P, Q) that cuts patches of P x Q pixels, as our linear map (P * Q * C, D)."""
 
     def ours(x: np.ndarray) -> np.ndarray:
         return x.transpose(2, 3, 1, 0).reshape(-1, len(x))
 
     def theirs(x: np.ndarray) -> tuple[np.ndarray, ...]:
-        return (x.reshape(size, size, -1, x.shape[-1]).transpose(3, 2, 0, 1),)
+        return (x.reshape(*pair(size), -1, x.shape[-1]).transpose(3, 2, 0, 1),)
 
     return Form(ours, theirs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -65,6 +66,11 @@ def check_round_trip(model: pretrained.Model, folder: Path, back: Path) -> None:
         assert value.dtype == after[name].dtype and value.shape == after[name].shape
         assert value.tobytes() == after[name].tobytes(), name
     assert json.loads((folder / "config.json").read_text()) == json.loads((back / "config.json").read_text())
+
+
+def equal(one: pretrained.Model, other: pretrained.Model) -> None:
+    """The same arrays at the same places."""
+    chex.assert_trees_all_equal(one.variables, other.variables)
 
 
 def distinct(model: pretrained.Model) -> None:
