@@ -147,6 +147,11 @@ class ViT(nn.Module):
         counts = dict(class_token=int(class_token), distillation_token=int(self.distilled), registers=self.registers)
         return {name: count for name, count in counts.items() if count}
 
+    @property
+    def places(self) -> int:
+        """How many rows of the table of positions come before those of the patches."""
+        return sum(self.before().values()) if self.token_positions else 0
+
     def _place(self, x: Array) -> Array:
         return x + self.param("positions", SMALL, x.shape[1:], jnp.float32).astype(x.dtype)
 

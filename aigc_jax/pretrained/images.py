@@ -73,4 +73,4 @@ def image_network(
 
     example = (jax.ShapeDtypeStruct((1, *cut(size), channels), np.float32),)
     found = {"classes": getattr(module, "classes", 0), "size": size[0], "channels": channels, **(knobs or {})}
-    return Published(module, tensors, example, arguments, answer, experiment, found, train)
+    return Published(module, tensors, example, arguments, answer, experiment, found, train, fixed=fixed)

@@ -32,6 +32,7 @@ class Published(NamedTuple):
     experiment: that trains it, and the knobs it has there.
     train:      whether only a call as in training makes all parameters (auxiliary heads).
     generate:   (variables, generation_config.json or None, inputs and options) -> tokens, of a model that writes.
+    fixed:      whether it takes images of one size alone.
     """
 
     module: nn.Module
@@ -43,6 +44,7 @@ class Published(NamedTuple):
     knobs: dict[str, Any]
     train: bool = False
     generate: Callable[[Variables, Mapping[str, Any] | None, dict[str, Any]], np.ndarray] | None = None
+    fixed: bool = False
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array of the module, by path."""

@@ -41,8 +41,13 @@ def knobs_of(config: Config, described: Published | None = None) -> dict[str, An
 
 
 def compact(config: Config) -> dict[str, Any]:
-    """A configuration without the names of its classes, which can be thousands, and without what describes its training."""
+    """A configuration without the names of its classes, which can be thousands, and without what describes its training.
+
+    Of the latter only the size of the images stays, on which a network of timm may depend.
+    """
     short = {name: value for name, value in config.items() if name not in ("id2label", "label2id", "pretrained_cfg")}
+    if size := config.get("pretrained_cfg", {}).get("input_size"):
+        short["pretrained_cfg"] = {"input_size": size}
     return {**short, "num_labels": labels(config)} if config.get("id2label") else short
 
 
@@ -106,7 +111,8 @@ def refilled(model: Model, variables: Variables, classes: int, size: int | None)
     config, described = model.config, model.published
     flat: dict[str, Any] = flatten_dict(variables, sep=".")
     if _misfits(described, flat):
-        config = resized(config, classes, size)
+        named = described.fixed or layout_of(config) == "transformers"  # other builders of torch know no size then
+        config = resized(config, classes, size if named else None)
         described = published(config)
     if misfits := _misfits(described, flat):
         raise UserError(f"the run's network is not that of the published configuration: {', '.join(misfits[:3])}")

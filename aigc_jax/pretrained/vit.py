@@ -45,13 +45,16 @@ NAMED: dict[str, dict[str, Any]] = {
 
 
 def transformers(config: Config, stored: Shapes) -> Published:
-    """ViTForImageClassification and ViTModel, the three of DeiT; those without a head may have a pooler or not."""
+    """ViTForImageClassification and ViTModel, the three of DeiT.
+
+    A model without a head has a pooler where its arrays say so; no configuration does, and no head reads it.
+    """
     kind = config["model_type"]
     stem = "ViT" if kind == "vit" else "DeiT"
     teacher = f"{stem}ForImageClassificationWithTeacher"
     plain_model = bare(config, stored, f"{stem}Model", f"{stem}ForImageClassification", *[teacher] * (kind == "deit"))
     second = not plain_model and (config.get("architectures") == [teacher] or "cls_classifier.weight" in stored)
-    pooler = plain_model and (not stored or "pooler.dense.weight" in stored)
+    pooler = plain_model and "pooler.dense.weight" in stored
     width, heads = config.get("hidden_size", 768), config.get("num_attention_heads", 12)
     check_heads(config, "num_attention_heads", heads, width)
     module = ViT(
@@ -222,7 +225,7 @@ def _network(
         knobs |= dict(pool=module.pool, representation=module.representation > 0,
                       approximate=module.activation == "gelu_new")  # fmt: skip
     else:
-        knobs |= dict(distillation="hard" if module.distilled else "none")
+        knobs |= dict(distillation="hard" if module.distilled and module.second_head else "none")
     return image_network(module, tensors, kind, size, channels, outputs, knobs, fixed=True, patch=patch)
 
 

@@ -91,12 +91,14 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     fields = override(SIZES[net], width=width, depth=depth, heads=heads)
-    built: dict[str, Any] = dict(distilled=distillation != "none", drop_path=drop_path, scan=scan, remat=remat,
-                                 dtype="bfloat16" if half else None)  # fmt: skip
+    built: dict[str, Any] = dict(drop_path=drop_path, scan=scan, remat=remat, dtype="bfloat16" if half else None)
     if published:
         model = network(published, classes=classes, **built)
+        if distillation != "none" and not (model.distilled and model.second_head):
+            raise ValueError("the published network has no second head: it needs distillation='none'")
     else:
-        model = ViT(classes, patch, **fields, activation="gelu", initializer="deit", **built)
+        model = ViT(classes, patch, **fields, distilled=distillation != "none", activation="gelu", initializer="deit",
+                    **built)  # fmt: skip
     rate = cosine(lr, steps, warmup, start=min(1e-6, lr), end=min(1e-5, lr))
     tx = optimizer("adamw", rate, weight_decay=weight_decay)
     mix = Mix(mixup, cutmix) if mixup or cutmix else None
@@ -110,7 +112,7 @@ def experiment(
                              pad=pad, flip=flip, magnitude=magnitude, erasing=erasing, repeats=repeats)  # fmt: skip
     grafts = {"memory.teacher": teacher} if teacher else {}
     panels = {"attention rollout": rollout_panel(model, model.patch)}
-    refit = refit_positions(1 if distillation == "none" else 2)
+    refit = refit_positions(model.places)
     return Experiment(method, loaded, steps, seed, panels=panels, grafts=grafts, refit=refit)
 
 

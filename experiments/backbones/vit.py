@@ -130,7 +130,7 @@ def experiment(
     loaded = labelled_images(data, batch_size=batch_size, size=size, channels=channels, classes=classes, crops=crops,
                              pad=pad, flip=flip, colours="half")  # fmt: skip
     panels = {"attention rollout": rollout_panel(model, model.patch)} if model.pool == "token" else {}
-    refit = refit_positions(int(model.pool == "token"), "bilinear")
+    refit = refit_positions(model.places, "bilinear")
     return Experiment(
         classifier(model, tx, micro_batches=micro_batches), loaded, steps, seed, panels=panels, refit=refit
     )

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from aigc_jax.networks.layers import pair
 from aigc_jax.networks.transformer_block import attention_maps
 
 if TYPE_CHECKING:
@@ -34,22 +35,22 @@ def rollout(maps: Array) -> Array:
     return product / jnp.sum(product, -1, keepdims=True)
 
 
-def rollout_panel(net: nn.Module, patch: int, examples: int = 8) -> Panel:
+def rollout_panel(net: nn.Module, patch: int | tuple[int, int], examples: int = 8) -> Panel:
     """The panel of images with the rollout from the class token of a ViT below them."""
 
     def shares(variables: dict[str, Any], image: Array) -> Array:
-        height, width = (n // patch for n in image.shape[1:3])
+        height, width = (n // m for n, m in zip(image.shape[1:3], pair(patch)))
         last = rollout(attention_maps(net, variables, image))[:, 0, -height * width :]  # [B, N]
         return last.reshape(-1, 1, height, width)
 
     return _panel(shares, examples, ["rollout"])
 
 
-def class_attention_panel(net: nn.Module, patch: int, heads: int, examples: int = 8) -> Panel:
+def class_attention_panel(net: nn.Module, patch: int | tuple[int, int], heads: int, examples: int = 8) -> Panel:
     """The panel of images with what each head of the first class-attention block of a CaiT reads below them."""
 
     def weights(variables: dict[str, Any], image: Array) -> Array:
-        height, width = (n // patch for n in image.shape[1:3])
+        height, width = (n // m for n, m in zip(image.shape[1:3], pair(patch)))
         first = attention_maps(net, variables, image, "class_block")[0]  # [B, H, 1, 1 + N]
         return first[:, :, 0, 1:].reshape(-1, heads, height, width)
 
