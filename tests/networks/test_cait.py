@@ -8,47 +8,11 @@ import pytest
 
 from aigc_jax.networks.cait import CaiT, ClassBlock, TalkingHeads
 from aigc_jax.networks.transformer_block import SelfAttention, attention_maps
+from tests.pretrained.folders import arranged
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cait.npz"
 THEIRS = dict(classes=7, patch=4, width=20, depth=3, heads=5)
 TINY = dict(classes=5, patch=2, width=12, depth=2, class_depth=1, heads=3)
-
-
-def from_timm(weights):
-    """Names of timm -> ours. Linear maps are (out, in), convolutions (O, I, H, W)."""
-
-    def dense(name):
-        return {"kernel": weights[f"{name}.weight"].T, "bias": weights[f"{name}.bias"]}
-
-    def norm(name):
-        return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
-
-    def block(name, attention):
-        return {
-            "norm_attention": norm(f"{name}.norm1"),
-            "attention": attention,
-            "gamma_attention": weights[f"{name}.gamma_1"],
-            "norm_mlp": norm(f"{name}.norm2"),
-            "mlp": {"up": dense(f"{name}.mlp.fc1"), "down": dense(f"{name}.mlp.fc2")},
-            "gamma_mlp": weights[f"{name}.gamma_2"],
-        }
-
-    kernel = weights["patch_embed.proj.weight"].transpose(2, 3, 1, 0).reshape(-1, 20)
-    params = {"patches": {"kernel": kernel, "bias": weights["patch_embed.proj.bias"]}}
-    params |= {"positions": weights["pos_embed"][0], "class_token": weights["cls_token"][0, 0]}
-    params |= {"norm": norm("norm"), "head": dense("head")}
-    for index in range(3):
-        name = f"blocks.{index}.attn"
-        attention = {"qkv": dense(f"{name}.qkv"), "out": dense(f"{name}.proj")}
-        for ours, theirs in (("before", "proj_l"), ("after", "proj_w")):
-            attention[f"talk_{ours}"] = dense(f"{name}.{theirs}")
-        params[f"block_{index}"] = block(f"blocks.{index}", attention)
-    for index in range(2):
-        name = f"blocks_token_only.{index}"
-        attention = {ours: dense(f"{name}.attn.{theirs}") for ours, theirs in
-                     (("query", "q"), ("key", "k"), ("value", "v"), ("out", "proj"))}  # fmt: skip
-        params[f"class_block_{index}"] = block(name, attention)
-    return params
 
 
 def random_params(shapes, seed=0):
@@ -67,7 +31,9 @@ def relative_error(ours, theirs):
 def test_logits_equal_those_of_timm():
     with np.load(GOLDEN) as file:
         golden = dict(file)
-    params = from_timm({name[7:]: value for name, value in golden.items() if name.startswith("weight/")})
+    sizes = dict(img_size=[12, 20], patch_size=4, embed_dim=20, depth=3, num_heads=5)
+    config = dict(architecture="cait_xxs24_224", num_classes=7, model_args=sizes)
+    params = arranged(config, {name[7:]: value for name, value in golden.items() if name.startswith("weight/")})
     logits, features = jax.jit(CaiT(**THEIRS).apply)({"params": params}, golden["images"].transpose(0, 2, 3, 1))
     assert relative_error(features["trunk"], golden["trunk"]) < 1e-5
     assert relative_error(logits, golden["logits"]) < 1e-5

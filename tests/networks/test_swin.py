@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aigc_jax.networks.swin import SIZES, Swin, WindowAttention, from_windows, relative_index, same_region, to_windows
+from tests.pretrained.folders import arranged
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "swin.npz"
 THEIRS = {
@@ -15,53 +16,17 @@ THEIRS = {
 }
 
 
-def from_transformers(weights):
-    """Names of transformers -> ours. Linear maps are (out, in), convolutions (O, I, H, W)."""
-
-    def dense(*names):
-        found = {"kernel": np.concatenate([weights[f"{name}.weight"] for name in names]).T}
-        if f"{names[0]}.bias" in weights:
-            found["bias"] = np.concatenate([weights[f"{name}.bias"] for name in names])
-        return found
-
-    def norm(name):
-        return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
-
-    start = "swin.embeddings.patch_embeddings.projection"
-    kernel = weights[f"{start}.weight"].transpose(2, 3, 1, 0)
-    params = {"patches": {"kernel": kernel.reshape(-1, kernel.shape[-1]), "bias": weights[f"{start}.bias"]}}
-    params |= {"norm_patches": norm("swin.embeddings.norm"), "norm": norm("swin.layernorm")}
-    params["head"] = dense("classifier")
-    for name in weights:
-        parts = name.split(".")
-        if name.endswith("downsample.norm.weight"):
-            start = name.removesuffix(".norm.weight")
-            params[f"merge_{int(parts[3]) + 1}"] = {
-                "norm": norm(f"{start}.norm"),
-                "reduction": dense(f"{start}.reduction"),
-            }
-        if name.endswith("bias_table"):
-            start = ".".join(parts[:6])
-            params[f"stage_{int(parts[3]) + 1}_block_{parts[5]}"] = {
-                "norm_attention": norm(f"{start}.layernorm_before"),
-                "attention": {
-                    "qkv": dense(*(f"{start}.attention.{one}_proj" for one in "qkv")),
-                    "out": dense(f"{start}.attention.o_proj"),
-                    "bias_table": weights[name],
-                },
-                "norm_mlp": norm(f"{start}.layernorm_after"),
-                "mlp": {"up": dense(f"{start}.mlp.fc1"), "down": dense(f"{start}.mlp.fc2")},
-            }
-    return params
-
-
 @pytest.mark.parametrize("name", ["even", "odd"])
 def test_logits_equal_those_of_transformers(name):
     """Of "odd", neither patches, windows nor merging fill the map."""
     with np.load(GOLDEN) as file:
         golden = {key.removeprefix(f"{name}/"): value for key, value in file.items() if key.startswith(name)}
-    params = from_transformers({key[7:]: value for key, value in golden.items() if key.startswith("weight/")})
-    logits, _ = jax.jit(Swin(**THEIRS[name]).apply)({"params": params}, golden["images"].transpose(0, 2, 3, 1))
+    fields = THEIRS[name]
+    config = dict(model_type="swin", architectures=["SwinForImageClassification"], num_labels=7, image_size=31,
+                  mlp_ratio=2.5, patch_size=2, window_size=fields["window"], embed_dim=fields["width"],
+                  depths=fields["depths"], num_heads=fields["heads"])  # fmt: skip
+    params = arranged(config, {key[7:]: value for key, value in golden.items() if key.startswith("weight/")})
+    logits, _ = jax.jit(Swin(**fields).apply)({"params": params}, golden["images"].transpose(0, 2, 3, 1))
     assert np.linalg.norm(logits - golden["logits"]) < 1e-5 * np.linalg.norm(golden["logits"])
 
 

@@ -9,9 +9,12 @@ import pytest
 from aigc_jax.networks.layers import resample_positions
 from aigc_jax.networks.transformer_block import attention_maps
 from aigc_jax.networks.vit import SIZES, ViT
+from tests.pretrained.folders import arranged
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vit.npz"
 THEIRS = dict(classes=7, patch=4, width=24, depth=2, heads=3, hidden=40, activation="gelu")
+CONFIG = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40, image_size=[12, 20],
+              patch_size=4, num_labels=7)  # fmt: skip
 TINY = dict(classes=5, patch=2, width=12, depth=2, heads=3)
 
 
@@ -26,39 +29,6 @@ def random_images(height=6, width=8, batch=2):
     return np.random.default_rng(1).standard_normal((batch, height, width, 3), np.float32)
 
 
-def from_transformers(weights, model):
-    """Names of transformers -> ours. Linear maps are (out, in), convolutions (O, I, H, W)."""
-
-    def dense(*names):
-        kernels, biases = ([weights[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
-        return {"kernel": np.concatenate(kernels).T, "bias": np.concatenate(biases)}
-
-    def norm(name):
-        return {"scale": weights[f"{name}.weight"], "bias": weights[f"{name}.bias"]}
-
-    start = f"{model}.embeddings"
-    bias = weights[f"{start}.patch_embeddings.projection.bias"]
-    kernel = weights[f"{start}.patch_embeddings.projection.weight"].transpose(2, 3, 1, 0)
-    params = {"patches": {"kernel": kernel.reshape(-1, len(bias)), "bias": bias}}
-    params |= {"class_token": weights[f"{start}.cls_token"][0, 0], "norm": norm(f"{model}.layernorm")}
-    params["positions"] = weights[f"{start}.position_embeddings"][0]
-    if model == "deit":
-        params["distillation_token"] = weights[f"{start}.distillation_token"][0, 0]
-        params |= {"head": dense("cls_classifier"), "head_distilled": dense("distillation_classifier")}
-    else:
-        params |= {"head": dense("classifier"), "representation": dense("pooler.dense")}
-    for index in range(2):
-        name = f"{model}.layers.{index}"
-        qkv = dense(*(f"{name}.attention.{one}_proj" for one in "qkv"))
-        params[f"block_{index}"] = {
-            "norm_attention": norm(f"{name}.layernorm_before"),
-            "attention": {"qkv": qkv, "out": dense(f"{name}.attention.o_proj")},
-            "norm_mlp": norm(f"{name}.layernorm_after"),
-            "mlp": {"up": dense(f"{name}.mlp.fc1"), "down": dense(f"{name}.mlp.fc2")},
-        }
-    return params
-
-
 @pytest.fixture(scope="module")
 def golden():
     with np.load(GOLDEN) as file:
@@ -67,7 +37,13 @@ def golden():
 
 def golden_params(golden, model):
     start = f"{model}/weight/"
-    return from_transformers({k.removeprefix(start): v for k, v in golden.items() if k.startswith(start)}, model)
+    weights = {name.removeprefix(start): value for name, value in golden.items() if name.startswith(start)}
+    head = "ViTForImageClassification" if model == "vit" else "DeiTForImageClassificationWithTeacher"
+    params = arranged({**CONFIG, "model_type": model, "architectures": [head]}, weights)
+    if model == "vit":  # the pooler is of another model than the head
+        kernel, bias = (weights[f"pooler.dense.{part}"] for part in ("weight", "bias"))
+        params["representation"] = {"kernel": kernel.T, "bias": bias}
+    return params
 
 
 def relative_error(ours, theirs):
@@ -211,7 +187,9 @@ def test_it_starts_as_published():
     [
         (dict(patch=4), "patches of 4 x 4 do not fill an image of 6 x 8"),
         (dict(heads=5), "5 heads do not divide a width of 12"),
+        (dict(patch=(3, 5)), "patches of 3 x 5 do not fill an image of 6 x 8"),
         (dict(distilled=True, pool="mean"), "stands beside a class token"),
+        (dict(class_token=False), "reads a class token"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(fields, words):

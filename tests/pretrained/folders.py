@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import chex
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file, save_file
 
 from aigc_jax import pretrained
@@ -66,6 +68,14 @@ def check_round_trip(model: pretrained.Model, folder: Path, back: Path) -> None:
         assert value.dtype == after[name].dtype and value.shape == after[name].shape
         assert value.tobytes() == after[name].tobytes(), name
     assert json.loads((folder / "config.json").read_text()) == json.loads((back / "config.json").read_text())
+
+
+def arranged(config: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Arrays by the names of a library as the parameters of the network that a configuration describes."""
+    described = pretrained.published(config, {name: array.shape for name, array in arrays.items()})
+    found = {tensor.ours: tensor.form.ours(*(arrays[name] for name in tensor.theirs))
+             for tensor in described.tensors if tensor.ours}  # fmt: skip
+    return unflatten_dict(found, sep=".")["params"]
 
 
 def equal(one: pretrained.Model, other: pretrained.Model) -> None:
