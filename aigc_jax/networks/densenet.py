@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, avg_pool, max_pool
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, avg_pool, max_pool
 
 SIZES = {
     "121": dict(growth=32, blocks=(6, 12, 24, 16), initial=64),
@@ -56,6 +56,8 @@ class DenseLayer(nn.Module):
 
     growth: int
     bottleneck: bool
+    inner: int
+    activation: str
     dropout: float
     remat: bool
     dtype: Any = None
@@ -72,12 +74,13 @@ class DenseLayer(nn.Module):
 
     def _before_the_last(self, x: Array, train: bool) -> Array:
         """All but the 3x3 convolution: cheap to compute again, and large to keep."""
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
+        nonlinear = activation(self.activation)
+        x = nonlinear(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
         if not self.bottleneck:
             return x
-        x = _conv(4 * self.growth, 1, self.dtype, name="conv_1")(x)
+        x = _conv(self.inner * self.growth, 1, self.dtype, name="conv_1")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.relu(BatchNorm(dtype=self.dtype, name="norm_2")(x, train))
+        return nonlinear(BatchNorm(dtype=self.dtype, name="norm_2")(x, train))
 
 
 class DenseNet(nn.Module):
@@ -88,7 +91,9 @@ class DenseNet(nn.Module):
     blocks:      layers in each block.
     initial:     channels of the stem.
     bottleneck:  the B form.
+    inner:       channels of its 1x1 convolution, in growth rates.
     compression: theta.
+    activation:  after every norm, a name of `layers.ACTIVATIONS`.
     stem:        "imagenet", a quarter of the size, or "cifar", the whole.
     dropout, remat: see the module.
     dtype:       of the computation; parameters and statistics stay float32, logits come out float32.
@@ -102,7 +107,9 @@ class DenseNet(nn.Module):
     blocks: tuple[int, ...] = (6, 12, 24, 16)
     initial: int = 64
     bottleneck: bool = True
+    inner: int = 4
     compression: float = 0.5
+    activation: str = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     dropout: float = 0.0
     remat: bool = False
@@ -116,10 +123,10 @@ class DenseNet(nn.Module):
             if block > 1:
                 x = self._transition(x, train, block - 1)
             for index in range(layers):
-                x = DenseLayer(self.growth, self.bottleneck, self.dropout, self.remat, self.dtype,
+                x = DenseLayer(self.growth, self.bottleneck, self.inner, self.activation, self.dropout, self.remat, self.dtype,
                                name=f"block_{block}_layer_{index}")(x, train)  # fmt: skip
             features[f"block_{block}"] = x
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_last")(x, train))
+        x = self._norm("norm_last", x, train)
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
         features["pooled"] = x
         if self.classes:
@@ -131,15 +138,17 @@ class DenseNet(nn.Module):
         if self.stem == "cifar":
             return _conv(self.initial, 3, self.dtype, name="conv_stem")(x)
         x = _conv(self.initial, 7, self.dtype, name="conv_stem", stride=2)(x)
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
-        return max_pool(x, window=3, stride=2, padding=1)
+        return max_pool(self._norm("norm_stem", x, train), window=3, stride=2, padding=1)
 
     def _transition(self, x: Array, train: bool, index: int) -> Array:
         width = int(self.compression * x.shape[-1])
-        x = nn.relu(BatchNorm(dtype=self.dtype, name=f"transition_{index}_norm")(x, train))
+        x = self._norm(f"transition_{index}_norm", x, train)
         x = _conv(width, 1, self.dtype, name=f"transition_{index}_conv")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return avg_pool(x, window=2, stride=2)
+
+    def _norm(self, name: str, x: Array, train: bool) -> Array:
+        return activation(self.activation)(BatchNorm(dtype=self.dtype, name=name)(x, train))
 
 
 def _conv(width: int, kernel: int, dtype: Any, name: str, stride: int = 1) -> Conv:

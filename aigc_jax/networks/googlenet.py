@@ -22,10 +22,20 @@ from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, adaptive_avg_pool, avg_pool, local_response_norm, max_pool
+from aigc_jax.networks.layers import (
+    BatchNorm,
+    Conv,
+    Dense,
+    activation,
+    adaptive_avg_pool,
+    avg_pool,
+    local_response_norm,
+    max_pool,
+)
 
 MODULES = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -44,10 +54,18 @@ STAGES = (("3a", "3b"), ("4a", "4b", "4c", "4d", "4e"), ("5a", "5b"))
 _he_normal = initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-class Unit(nn.Module):
-    """Convolution and relu, with a bias or with batch normalisation between: [B, H, W, C] -> [B, H', W', features].
+def centred(x: Array) -> Array:
+    """Images [B, H, W, 3] less the mean of ImageNet's colours and over their deviation -> 2 x - 1 of the colours in [0, 1]."""
+    mean, deviation = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+    return x * jnp.asarray(2 * deviation, x.dtype) + jnp.asarray(2 * mean - 1, x.dtype)
 
-    valid: no padding; else k // 2 on every side.
+
+class Unit(nn.Module):
+    """Convolution and nonlinearity, with a bias or with batch normalisation between: [B, H, W, C] -> [B, H', W', features].
+
+    valid:      no padding; else k // 2 on every side.
+    eps:        of the batch normalisation.
+    activation: a name of `layers.ACTIVATIONS`.
     """
 
     features: int
@@ -56,6 +74,8 @@ class Unit(nn.Module):
     valid: bool = False
     batch_norm: bool = True
     kernel_init: initializers.Initializer = _he_normal
+    eps: float = 1e-3
+    activation: str = "relu"
     dtype: Any = None
 
     @nn.compact
@@ -64,8 +84,8 @@ class Unit(nn.Module):
         x = Conv(self.features, self.kernel, self.stride, around, use_bias=not self.batch_norm,
                  kernel_init=self.kernel_init, dtype=self.dtype, name="conv")(x)  # fmt: skip
         if self.batch_norm:
-            x = BatchNorm(eps=1e-3, dtype=self.dtype, name="norm")(x, train)
-        return nn.relu(x)
+            x = BatchNorm(eps=self.eps, dtype=self.dtype, name="norm")(x, train)
+        return activation(self.activation)(x)
 
 
 class GoogLeNet(nn.Module):
@@ -77,6 +97,7 @@ class GoogLeNet(nn.Module):
     stem:       "imagenet", an eighth of the size, or "cifar", one 3x3 convolution at the whole size.
     auxiliary:  the heads on 4a and 4d, so far as these modules are there.
     batch_norm: see the module.
+    centre:     whether `centred` comes first, as for weights that were trained on images in [-1, 1].
     dropout:    share of the pooled features dropped in training.
     head_dropout: share of the hidden layer of an auxiliary head.
     dtype:      of the computation; parameters and statistics stay float32, logits come out float32.
@@ -94,11 +115,12 @@ class GoogLeNet(nn.Module):
     batch_norm: bool = False
     dropout: float = 0.4
     head_dropout: float = 0.7
+    centre: bool = False
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Any]]:
-        x = self._stem(x, train)
+        x = self._stem(centred(x) if self.centre else x, train)
         features: dict[str, Any] = {"stem": x}
         heads = []  # dropout layers have names, so that what one draws does not depend on which others there are
         for index, stage in enumerate(self.stages):

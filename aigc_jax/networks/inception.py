@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.googlenet import Unit
+from aigc_jax.networks.googlenet import Unit, centred
 from aigc_jax.networks.layers import Dense, avg_pool, max_pool
 
 Step = tuple[int, tuple[int, int]]  # channels and kernel of one convolution
@@ -62,13 +62,17 @@ class InceptionV3(nn.Module):
     width:         factor on every number of channels.
     auxiliary:     the head on the last C.
     count_padding, fid: see the module; `fid` counts no padding.
+    auxiliary_always: that head answers outside of training too.
+    centre:        whether `centred` comes first, as for weights that were trained on images in [-1, 1].
+    eps:           of the batch normalisations.
+    activation:    after them, a name of `layers.ACTIVATIONS`.
     dropout:       share of the pooled features dropped in training.
     dtype:         of the computation; parameters and statistics stay float32, logits come out float32.
 
     Features: what FID code taps, `pool_1` (64 channels), `pool_2` (192), `mixed_6e` (768), all [B, H', W', C'], and
     `pooled` [B, 2048], the mean over space of the last module; in training, with the head, `auxiliary`, a tuple of its
-    logits [B, classes]. Raises ValueError for an image below 75 pixels, for which nothing is left in the end, and for
-    one below 299 where there is a head.
+    logits [B, classes], or always with `auxiliary_always`. Raises ValueError for an image below 75 pixels, for which
+    nothing is left in the end, and for one below 299 where there is a head.
     """
 
     classes: int = 1000
@@ -80,6 +84,10 @@ class InceptionV3(nn.Module):
     count_padding: bool = False
     fid: bool = False
     dropout: float = 0.5
+    auxiliary_always: bool = False
+    centre: bool = False
+    eps: float = 1e-3
+    activation: str = "relu"
     dtype: Any = None
 
     @nn.compact
@@ -87,6 +95,7 @@ class InceptionV3(nn.Module):
         if min(x.shape[1:3]) < 75:
             raise ValueError(f"Inception v3 takes images of at least 75 x 75 pixels, not {x.shape[1]} x {x.shape[2]}")
         features: dict[str, Any] = {}
+        x = centred(x) if self.centre else x
         for name, width, kernel, stride, valid in (
             ("1a", 32, 3, 2, True),
             ("2a", 32, 3, 1, True),
@@ -106,10 +115,11 @@ class InceptionV3(nn.Module):
         for channels in self.factorised:
             x = self._module(f"mixed_6{next(names)}", module_c(channels), x, train)
         features["mixed_6e"] = x
-        # outside of training the head exists for the sake of its parameters alone
-        if self.auxiliary and self.classes and (train or self.is_initializing()):
+        # where it does not answer, the head exists for the sake of its parameters alone
+        answers = train or self.auxiliary_always
+        if self.auxiliary and self.classes and (answers or self.is_initializing()):
             head = self._head(x, train)
-            if train:
+            if answers:
                 features["auxiliary"] = (head,)
         names = iter("abcdefgh")
         x = self._module(f"mixed_7{next(names)}", MODULE_D, x, train, halve=True)
@@ -168,7 +178,8 @@ class InceptionV3(nn.Module):
     def _unit(self, channels: int, kernel: tuple[int, int], name: str, stride: int = 1, valid: bool = False,
               deviation: float = 0.1) -> Unit:  # fmt: skip
         return Unit(max(1, round(channels * self.width)), kernel, stride, valid,
-                    kernel_init=initializers.truncated_normal(deviation), dtype=self.dtype, name=name)  # fmt: skip
+                    kernel_init=initializers.truncated_normal(deviation), eps=self.eps, activation=self.activation,
+                    dtype=self.dtype, name=name)  # fmt: skip
 
     def _dense(self, deviation: float, name: str) -> Dense:
         init = initializers.truncated_normal(deviation)

@@ -21,13 +21,16 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, max_pool
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, max_pool
 
 SIZES = {
-    "50": dict(depths=(3, 4, 6, 3)),
-    "101": dict(depths=(3, 4, 23, 3)),
-    "152": dict(depths=(3, 8, 36, 3)),
+    "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
+    "34": dict(depths=(3, 4, 6, 3), bottleneck=False),
+    "50": dict(depths=(3, 4, 6, 3), bottleneck=True),
+    "101": dict(depths=(3, 4, 23, 3), bottleneck=True),
+    "152": dict(depths=(3, 8, 36, 3), bottleneck=True),
 }
+"""Those of ResNet; 18 and 34 are timm's, not the paper's."""
 
 
 def cifar(depth: int, bottleneck: bool) -> dict[str, Any]:
@@ -41,33 +44,39 @@ def cifar(depth: int, bottleneck: bool) -> dict[str, Any]:
 
 
 class PreActivation(nn.Module):
-    """One block: [B, H, W, C] -> [B, H / stride, W / stride, width], or 4 width for a bottleneck."""
+    """One block: [B, H, W, C] -> [B, H / stride, W / stride, out]; `width` is that of the layers before its last.
+
+    shortcut: None is the identity.
+    """
 
     width: int
+    out: int
     stride: int
     bottleneck: bool
-    shortcut: Literal["projection", "pad"]
+    shortcut: Literal["projection", "pad"] | None
+    zero_last: bool
+    activation: str
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        out = self.width * (4 if self.bottleneck else 1)
-        layers = [(3, self.stride, self.width), (3, 1, out)]  # kernel, stride, channels
+        layers = [(3, self.stride, self.width), (3, 1, self.out)]  # kernel, stride, channels
         if self.bottleneck:
-            layers = [(1, 1, self.width), (3, self.stride, self.width), (1, 1, out)]
+            layers = [(1, 1, self.width), (3, self.stride, self.width), (1, 1, self.out)]
         y = x
         for index, (kernel, stride, width) in enumerate(layers, start=1):
-            y = nn.relu(BatchNorm(dtype=self.dtype, name=f"norm_{index}")(y, train))
-            if index == 1 and (self.stride > 1 or x.shape[-1] != out):
-                x = self._shortcut(y, out)
-            y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}")(y)
+            y = activation(self.activation)(BatchNorm(dtype=self.dtype, name=f"norm_{index}")(y, train))
+            if index == 1 and self.shortcut:
+                x = self._shortcut(y)
+            zero = self.zero_last and index == len(layers)
+            y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}", zero=zero)(y)
         return x + y
 
-    def _shortcut(self, x: Array, out: int) -> Array:
+    def _shortcut(self, x: Array) -> Array:
         if self.shortcut == "projection":
-            return _conv(out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
+            return _conv(self.out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
         x = x[:, :: self.stride, :: self.stride]
-        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, out - x.shape[-1])))
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.out - x.shape[-1])))
 
 
 class PreActivationResNet(nn.Module):
@@ -76,8 +85,12 @@ class PreActivationResNet(nn.Module):
     classes:  0 leaves the last layer out: the logits are then the pooled features.
     depths:   blocks in each stage.
     widths:   channels of each stage, inside its blocks.
+    outs:     channels that the blocks of each stage give; None is widths, four times as many for bottlenecks.
     stem:     "imagenet", a quarter of the size, or "cifar", the whole.
-    shortcut: where the shape changes.
+    stem_width: channels of the first convolution; None is those of the first stage's widths.
+    shortcut: where the shape changes, and in the first bottleneck of each stage even if it does not there.
+    zero_last: whether every block starts as its shortcut (arXiv:1706.02677, section 5.1).
+    activation: after every norm, a name of `layers.ACTIVATIONS`.
     dtype:    of the computation; parameters and statistics stay float32, logits come out float32.
 
     Features: `stem` and `stage_1`, `stage_2`, ... [B, H', W', C'], before any norm, and `pooled` [B, D], the mean over
@@ -87,25 +100,33 @@ class PreActivationResNet(nn.Module):
     classes: int = 1000
     depths: tuple[int, ...] = (3, 4, 6, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    outs: tuple[int, ...] | None = None
     bottleneck: bool = True
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    stem_width: int | None = None
     shortcut: Literal["projection", "pad"] = "projection"
+    zero_last: bool = False
+    activation: str = "relu"
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
         large = self.stem == "imagenet"
-        x = _conv(self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
+        x = _conv(
+            self.stem_width or self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem"
+        )(x)
         if large:
             x = max_pool(x, window=3, stride=2, padding=1)
         features = {"stem": x}
-        for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=1):
+        outs = self.outs or tuple(width * (4 if self.bottleneck else 1) for width in self.widths)
+        for stage, (depth, width, out) in enumerate(zip(self.depths, self.widths, outs, strict=True), start=1):
             for index in range(depth):
                 stride = 2 if index == 0 and stage > 1 else 1
-                x = PreActivation(width, stride, self.bottleneck, self.shortcut, self.dtype,
-                                  name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
+                changes = index == 0 and (self.bottleneck or stride > 1 or x.shape[-1] != out)
+                x = PreActivation(width, out, stride, self.bottleneck, self.shortcut if changes else None, self.zero_last,
+                                  self.activation, self.dtype, name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
             features[f"stage_{stage}"] = x
-        x = nn.relu(BatchNorm(dtype=self.dtype, name="norm_last")(x, train))
+        x = activation(self.activation)(BatchNorm(dtype=self.dtype, name="norm_last")(x, train))
         x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
         features["pooled"] = x
         if self.classes:
@@ -114,6 +135,6 @@ class PreActivationResNet(nn.Module):
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)), features
 
 
-def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:
-    init = initializers.variance_scaling(2.0, "fan_out", "normal")
+def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str, zero: bool = False) -> Conv:
+    init = initializers.zeros if zero else initializers.variance_scaling(2.0, "fan_out", "normal")
     return Conv(width, (kernel, kernel), stride, kernel // 2, use_bias=False, kernel_init=init, dtype=dtype, name=name)

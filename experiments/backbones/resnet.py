@@ -100,7 +100,8 @@ def experiment(
         model = resnet.ResNet(classes, **fields, stride_first=stride_first, zero_last=zero_last, dtype=dtype)
     else:
         thin = preactivation.cifar(depth, bottleneck=block.endswith("bottleneck")) if net == "cifar" else None
-        model = preactivation.PreActivationResNet(classes, **thin or preactivation.SIZES[str(depth)], dtype=dtype)
+        model = preactivation.PreActivationResNet(classes, **thin or preactivation.SIZES[str(depth)], zero_last=zero_last,
+                                                  dtype=dtype)  # fmt: skip
     tx = optimizer(
         "sgd", falling(lr, steps, falls, warmup), weight_decay=weight_decay, everywhere=True, momentum=momentum
     )
