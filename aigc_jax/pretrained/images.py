@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from aigc_jax.errors import UserError
+from aigc_jax.networks.layers import pair
 from aigc_jax.pretrained.model import Inputs, Published, Variables
 from aigc_jax.pretrained.tensors import Tensor
 
@@ -33,7 +34,7 @@ def image_network(
     fixed: bool = False,
     train: bool = False,
     patch: tuple[int, int] = (1, 1),
-    least: tuple[int, int] = (1, 1),
+    least: int | tuple[int, int] = 1,
 ) -> Published:
     """A network of images [B, H, W, C] that gives (logits, features by name).
 
@@ -43,14 +44,14 @@ def image_network(
     knobs:   of the experiment, beside classes, size and channels.
     train:   whether only a call as in training makes all parameters.
     patch:   images are cut to multiples of it, as by a convolution of that size and stride.
-    least:   rows and columns of the smallest image.
+    least:   rows and columns of the smallest image, or one number for both.
 
     Raises UserError for a size that no image has: below `least`, or smaller than a patch.
     """
-    least = (max(least[0], patch[0]), max(least[1], patch[1]))
-    if size[0] < least[0] or size[1] < least[1]:
+    down, across = (max(one, other) for one, other in zip(pair(least), patch))
+    if size[0] < down or size[1] < across:
         raise UserError(f"config.json: images of {size[0]} x {size[1]} are smaller than the network takes, "
-                        f"{least[0]} x {least[1]}")  # fmt: skip
+                        f"{down} x {across}")  # fmt: skip
 
     def cut(shape: tuple[int, ...]) -> tuple[int, int]:
         return shape[0] // patch[0] * patch[0], shape[1] // patch[1] * patch[1]
@@ -62,8 +63,8 @@ def image_network(
         wanted = f"[B, {size[0]}, {size[1]}, {channels}]" if fixed else f"[B, H, W, {channels}]"
         if given.ndim != 4 or given.shape[-1] != channels or (fixed and given.shape[1:3] != size):
             raise UserError(f"pixel_values must be {wanted}, channels last, not {list(given.shape)}")
-        if given.shape[1] < least[0] or given.shape[2] < least[1]:
-            raise UserError(f"images must have at least {least[0]} x {least[1]} pixels, not {list(given.shape[1:3])}")
+        if given.shape[1] < down or given.shape[2] < across:
+            raise UserError(f"images must be at least {down} x {across}, not {given.shape[1]} x {given.shape[2]}")
         rows, columns = cut(given.shape[1:3])
         return {"pixel_values": np.asarray(given[:, :rows, :columns], np.float32)}
 

@@ -27,10 +27,13 @@ TRANSFORMERS = {
 """model_type -> the file here."""
 
 TIMM = {
+    r"((adv|gluon|tf)_)?inception_v3": "inception",
+    r"(tv_)?densenet(121|161|169|201)": "densenet",
     r"cait_(xxs24|xxs36|s24)_(224|384)|cait_(xs24|s36|m36)_384|cait_m48_448": "cait",
     r"deit3_(small|base|large)_patch16_(224|384)|deit3_medium_patch16_224|deit3_huge_patch14_224": "vit",
     r"deit_(tiny|small)(_distilled)?_patch16_224|deit_base(_distilled)?_patch16_(224|384)": "vit",
     r"resnet(18|34|50|101|152)": "resnet",
+    r"resnetv2_(18|34|50|101|152)": "preactivation",
     r"swin_(tiny|small|base|large)_patch4_window7_224|swin_(base|large)_patch4_window12_384": "swin",
     r"vit_(small|base)_patch8_224|vit_(large|huge|giant|gigantic)_patch14_224|vit_base_patch16_224_miil": "vit",
     r"vit_(tiny|small|base|large)_patch16_(224|384)|vit_(small|base|large)_patch32_(224|384)": "vit",
@@ -38,6 +41,10 @@ TIMM = {
 """Pattern of the whole architecture -> the file here."""
 
 TORCHVISION = {
+    r"alexnet": "alexnet",
+    r"densenet(121|161|169|201)": "densenet",
+    r"googlenet": "googlenet",
+    r"inception_v3": "inception",
     r"resnet(18|34|50|101|152)": "resnet",
     r"swin_[tsb]": "swin",
     r"vit_[bl]_(16|32)|vit_h_14": "vit",

@@ -36,7 +36,8 @@ def knobs_of(config: Config, described: Published | None = None) -> dict[str, An
 
     described: what it describes, where that is known already.
     """
-    found = {name: value for name, value in (described or published(config)).knobs.items() if value}
+    found = {name: value for name, value in (described or published(config)).knobs.items()
+             if value or name != "classes"}  # fmt: skip
     return {"published": compact(config), **found}
 
 

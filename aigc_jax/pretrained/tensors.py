@@ -7,7 +7,7 @@ convolution as (out, in, rows, columns); here they are (in, out) and (rows, colu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ class Form(NamedTuple):
 PLAIN = Form(lambda x: x, lambda x: (x,))
 LINEAR = Form(lambda x: x.T, lambda x: (x.T,))
 CONV = Form(lambda x: x.transpose(2, 3, 1, 0), lambda x: (x.transpose(3, 2, 0, 1),))
+POINTS = Form(lambda x: x[:, :, 0, 0].T, lambda x: (x.T[:, :, None, None],))  # a linear map as a 1x1 convolution
 LEADING = Form(lambda x: x[0], lambda x: (x[None],))  # one axis of length 1 in front, as in (1, T, D)
 ROW = Form(lambda x: x[0, 0], lambda x: (x[None, None],))  # a vector as (1, 1, D)
 
@@ -50,6 +51,18 @@ def patches(size: int | tuple[int, int]) -> Form:
 
     def theirs(x: np.ndarray) -> tuple[np.ndarray, ...]:
         return (x.reshape(*pair(size), -1, x.shape[-1]).transpose(3, 2, 0, 1),)
+
+    return Form(ours, theirs)
+
+
+def flattened(side: int) -> Form:
+    """The linear map that reads a map of side x side positions: theirs (D, C * side * side), ours (side * side * C, D)."""
+
+    def ours(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), -1, side, side).transpose(2, 3, 1, 0).reshape(-1, len(x))
+
+    def theirs(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (x.reshape(side, side, -1, x.shape[-1]).transpose(3, 2, 0, 1).reshape(x.shape[-1], -1),)
 
     return Form(ours, theirs)
 
@@ -97,6 +110,11 @@ def merged(ours: str, theirs: tuple[str, ...], bias: bool = True) -> list[Tensor
     kernel = Tensor(f"params.{ours}.kernel", tuple(f"{name}.weight" for name in theirs), joined(LINEAR, parts))
     biases = Tensor(f"params.{ours}.bias", tuple(f"{name}.bias" for name in theirs), joined(PLAIN, parts))
     return [kernel, biases] if bias else [kernel]
+
+
+def spare(stored: Iterable[str], *starts: str) -> list[Tensor]:
+    """Arrays of a file that the network has no use for, by the beginnings of their names: kept for the way back."""
+    return [Tensor("", (name,)) for name in stored if name.startswith(starts)]
 
 
 def norm(ours: str, theirs: str) -> list[Tensor]:

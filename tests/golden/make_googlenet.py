@@ -7,6 +7,7 @@ heads that average 5x5 positions. Weights are drawn by name (weights.py). Needs 
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import golden
 import numpy as np
@@ -33,7 +34,8 @@ class Biased(nn.Sequential):
         super().__init__(nn.Conv2d(before, after, **options), nn.ReLU())
 
 
-def published(batch_norm: bool) -> nn.Module:
+def published(batch_norm: bool, **options: Any) -> nn.Module:
+    """options: of torchvision's builder."""
     module = reference.library("torchvision.models.googlenet")
     block = narrow(module.BasicConv2d if batch_norm else Biased)
 
@@ -50,7 +52,7 @@ def published(batch_norm: bool) -> nn.Module:
             made.register_forward_pre_hook(lambda _, x: (nn.functional.avg_pool2d(x[0], 5, 3),))
         return made
 
-    model = module.GoogLeNet(num_classes=CLASSES, init_weights=False, blocks=[block, inception, head])
+    model = module.GoogLeNet(num_classes=CLASSES, init_weights=False, blocks=[block, inception, head], **options)
     model.fc = nn.Linear(128, CLASSES)
     if not batch_norm:
         norm = functools.partial(nn.LocalResponseNorm, 5, alpha=1e-4, beta=0.75, k=1.0)

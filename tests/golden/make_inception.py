@@ -6,6 +6,7 @@ in: averages without padding, and in the last module the maximum. Needs torch an
 """
 
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import golden
@@ -18,8 +19,8 @@ PATH = Path(__file__).with_name("inception.npz")
 CLASSES = 7
 
 
-def narrow() -> tuple[nn.Module, nn.Module]:
-    """The net, and its last module."""
+def narrow(**options: Any) -> tuple[nn.Module, nn.Module]:
+    """The net, with options of torchvision's builder, and its last module."""
     module = reference.library("torchvision.models.inception")
 
     class Narrow(module.BasicConv2d):
@@ -28,8 +29,10 @@ def narrow() -> tuple[nn.Module, nn.Module]:
 
     kinds = (module.InceptionA, module.InceptionB, module.InceptionC, module.InceptionD, module.InceptionE)
     blocks = [lambda *a, kind=kind, **k: kind(*a, conv_block=Narrow, **k) for kind in (*kinds, module.InceptionAux)]
-    model = module.Inception3(num_classes=CLASSES, init_weights=False, inception_blocks=[Narrow, *blocks])
-    model.fc, model.AuxLogits.fc = nn.Linear(128, CLASSES), nn.Linear(48, CLASSES)
+    model = module.Inception3(num_classes=CLASSES, init_weights=False, inception_blocks=[Narrow, *blocks], **options)
+    model.fc = nn.Linear(128, CLASSES)
+    if model.AuxLogits is not None:
+        model.AuxLogits.fc = nn.Linear(48, CLASSES)
     return model, model.Mixed_7c
 
 

@@ -39,6 +39,7 @@ def main(
     public: Mapping[str, Maker],
     answer: Callable[..., dict],
     more: More | None = None,
+    bundle: bool = False,
 ) -> None:
     """Writes or checks the golden file of the small cases, or the folders of the public ones.
 
@@ -46,6 +47,7 @@ def main(
     public: name -> maker.
     answer: (model, **inputs) -> {output: tensor}; images are [B, C, H, W] there.
     more:   (folder of a small case, inputs) -> what else the golden file holds; it may change the folder's configurations.
+    bundle: the statistics of a case as one array: of so many norms a file would spend most on the entries.
     """
     if "--folders" in sys.argv:
         at = sys.argv.index("--folders")
@@ -58,7 +60,8 @@ def main(
         found: dict[str, np.ndarray] = {}
         for case, (make, inputs) in small.items():
             torch.manual_seed(0)
-            found |= {f"{case}/{key}": value for key, value in described(make, inputs, answer, more).items()}
+            made = described(make, inputs, answer, more)
+            found |= {f"{case}/{key}": value for key, value in (bundled(made) if bundle else made).items()}
         return found
 
     golden.main(path, build)
@@ -79,6 +82,17 @@ def described(
     found |= {f"stored/{name}": x for name, x in stored.items() if not drawn_by_name(name, x)}
     found |= {f"input/{name}": as_ours(x) for name, x in inputs.items()}
     return found | {f"output/{name}": as_ours(x) for name, x in outputs(model, inputs, answer).items()}
+
+
+def bundled(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With the stored arrays of each type side by side, their names beside them."""
+    stored = {name.removeprefix("stored/"): x for name, x in found.items() if name.startswith("stored/")}
+    kept = {name: x for name, x in found.items() if not name.startswith("stored/")}
+    for kind in sorted({str(x.dtype) for x in stored.values()}):
+        names = [name for name, x in stored.items() if x.dtype == kind]
+        kept[f"names/{kind}"] = np.str_(json.dumps(names))
+        kept[f"bundle/{kind}"] = np.concatenate([stored[name].ravel() for name in names])
+    return kept
 
 
 def drawn_by_name(name: str, x: np.ndarray) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from aigc_jax.networks.layers import conv_form
+from aigc_jax.pretrained.tensors import Tensor
 from tests.golden import weights
 
 NO_GRIDS: dict[str, int] = {}
@@ -63,6 +65,17 @@ def named(net, size: int, name_of: Callable[[str], str], statistics=None, grids=
         return (statistics or {})[name] if kind in ("mean", "var") else weights.drawn(name, shape)
 
     return filled(net, size, tensor, grids)
+
+
+def listed(net, size: int, tensors: list[Tensor], statistics=None):
+    """Weights drawn by the names that a list of tensors has, statistics from a golden file by the same."""
+    shapes, found, stored = flatten_dict(shapes_of(net, size), sep="."), {}, statistics or {}
+    for tensor in (one for one in tensors if one.ours):
+        empty = tensor.form.theirs(np.broadcast_to(np.float32(0), shapes[tensor.ours].shape))
+        theirs = zip(tensor.theirs, empty, strict=True)
+        drawn = [stored[name] if name in stored else weights.drawn(name, x.shape) for name, x in theirs]
+        found[tensor.ours] = tensor.form.ours(*drawn)
+    return unflatten_dict(found, sep=".")
 
 
 def images(*arguments):

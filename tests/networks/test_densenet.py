@@ -7,12 +7,13 @@ import pytest
 
 from aigc_jax.networks.densenet import SIZES, DenseNet, cifar
 from aigc_jax.networks.layers import conv_form
+from aigc_jax.pretrained.densenet import _tensors
 from tests.networks.published import (
     check_fingerprint,
     count,
     error,
     images,
-    named,
+    listed,
     random_variables,
     run,
     shapes_of,
@@ -22,27 +23,11 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "densenet.npz"
 SMALL = dict(classes=3, growth=3, blocks=(2, 1), initial=5, stem="cifar")
 
 
-def of_torch(module):
-    place, *layer = module.split(".")
-    words = place.split("_")
-    inner = {f"{kind}_{index}": f"{kind}{index}" for kind in ("norm", "conv") for index in (1, 2)}
-    match words:
-        case ["head"]:
-            return "classifier"
-        case ["norm", "last"]:
-            return "features.norm5"
-        case [kind, "stem"]:
-            return f"features.{kind}0"
-        case ["transition", index, kind]:
-            return f"features.transition{index}.{kind}"
-    return f"features.denseblock{words[1]}.denselayer{int(words[3]) + 1}.{inner[layer[0]]}"
-
-
 def test_logits_equal_those_of_torchvision():
     with np.load(GOLDEN) as file:
         golden = dict(file)
     net = DenseNet(classes=7, growth=5, blocks=(2, 3, 1), initial=11)
-    variables = named(net, 67, of_torch, golden)
+    variables = listed(net, 67, _tensors(net), golden)
 
     def answers(x):
         return net.apply(variables, x)[0], net.apply(variables, x, train=True, mutable=["batch_stats"])[0][0]

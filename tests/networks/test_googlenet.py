@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from aigc_jax.networks.googlenet import MODULES, GoogLeNet
+from aigc_jax.pretrained.googlenet import _tensors
+from aigc_jax.pretrained.tensors import conv
 from tests.networks.published import (
     check_fingerprint,
     count,
     error,
     images,
-    named,
+    listed,
     part,
     random_variables,
     run,
@@ -19,8 +21,6 @@ from tests.networks.published import (
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "googlenet.npz"
-
-HEADS = {"auxiliary_4a_dense": 4, "auxiliary_4d_dense": 4}
 
 
 @pytest.mark.parametrize(
@@ -46,24 +46,9 @@ def test_maps_have_the_sizes_of_table_1():
     assert list(widths.values()) == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
 
 
-def of_torch(batch_norm):
-    branches = {"1x1": "branch1", "3x3_reduce": "branch2.0", "3x3": "branch2.1", "5x5_reduce": "branch3.0",
-                "5x5": "branch3.1", "pool": "branch4.1"}  # fmt: skip
-    heads = {"4a": "aux1", "4d": "aux2"}
-
-    def name(module):
-        place, *layer = module.split(".")
-        kind, *where = place.split("_", 2)
-        layer = [{"conv": "conv" if batch_norm else "0", "norm": "bn"}[one] for one in layer]
-        if kind == "head":
-            return "fc"
-        if kind == "stem":
-            return ".".join([f"conv{where[0]}", *layer])
-        if kind == "inception":
-            return ".".join([f"inception{where[0]}", branches[where[1]], *layer])
-        return ".".join([heads[where[0]], {"conv": "conv", "dense": "fc1", "head": "fc2"}[where[1]], *layer])
-
-    return name
+def biased(ours, theirs):
+    """A unit of the paper's net in the script that made the golden file."""
+    return conv(f"{ours}.conv", f"{theirs}.0", bias=True)
 
 
 @pytest.mark.parametrize(("name", "size", "factor"), [("paper", 236, 300), ("batch_norm", 203, 1)])
@@ -71,7 +56,8 @@ def test_logits_and_those_of_the_heads_equal_those_of_torchvision(name, size, fa
     with np.load(GOLDEN) as file:
         golden = part(file, f"{name}/")
     net = GoogLeNet(classes=7, width=1 / 8, batch_norm=name == "batch_norm", dropout=0.0, head_dropout=0.0)
-    variables = named(net, 224, of_torch(name == "batch_norm"), golden, HEADS)
+    tensors = _tensors(net) if net.batch_norm else _tensors(net, biased)
+    variables = listed(net, 224, tensors, golden)
 
     def answers(x):
         logits, features = net.apply(variables, x)

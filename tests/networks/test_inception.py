@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aigc_jax.networks.inception import InceptionV3
-from tests.networks.published import check_fingerprint, count, error, images, named, run, shapes_of
+from aigc_jax.pretrained.inception import _tensors
+from tests.networks.published import check_fingerprint, count, error, images, listed, run, shapes_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "inception.npz"
 TINY = dict(classes=7, width=1 / 16, dropout=0.0)
@@ -36,36 +37,6 @@ def test_maps_have_the_sizes_of_the_paper():
     }
 
 
-STEM = {"1a": "1a_3x3", "2a": "2a_3x3", "2b": "2b_3x3", "3b": "3b_1x1", "4a": "4a_3x3"}
-BRANCHES = {
-    "a": {"1": "1x1", "2": "5x5", "3": "3x3dbl"},
-    "b": {"1": "3x3", "2": "3x3dbl"},
-    "c": {"1": "1x1", "2": "7x7", "3": "7x7dbl"},
-    "d": {"1": "3x3", "2": "7x7x3"},
-    "e": {"1": "1x1", "2": "3x3", "3": "3x3dbl"},
-}
-
-
-def of_torch(module):
-    """Ours -> torchvision's. A module's kind follows from its place: 5b-d A, 6a B, 6b-e C, 7a D, 7b-c E."""
-    place, *layer = module.split(".")
-    kind, *where = place.split("_")
-    layer = [{"conv": "conv", "norm": "bn"}[one] for one in layer]
-    if kind == "head":
-        return "fc"
-    if kind == "conv":
-        return ".".join([f"Conv2d_{STEM[where[0]]}", *layer])
-    if kind == "auxiliary":
-        return ".".join(["AuxLogits", "fc" if where == ["head"] else f"conv{int(where[1]) - 1}", *layer])
-    stage, branch = where[0], where[1]
-    if branch == "pool":
-        return ".".join([f"Mixed_{stage}", "branch_pool", *layer])
-    letter = {"5": "a", "6": "b" if stage == "6a" else "c", "7": "d" if stage == "7a" else "e"}[stage[0]]
-    theirs = BRANCHES[letter][branch]
-    alone = theirs == "1x1" or (letter == "b" and theirs == "3x3")
-    return ".".join([f"Mixed_{stage}", f"branch{theirs}" if alone else f"branch{theirs}_{where[2]}", *layer])
-
-
 @pytest.fixture(scope="module")
 def golden():
     with np.load(GOLDEN) as file:
@@ -74,7 +45,7 @@ def golden():
 
 def test_logits_and_those_of_the_head_equal_those_of_torchvision(golden):
     counted, fid = InceptionV3(**TINY, count_padding=True), InceptionV3(**TINY, fid=True)
-    variables = named(counted, 299, of_torch, golden)
+    variables = listed(counted, 299, _tensors(counted), golden)
 
     def answers(x):
         (trained, more), _ = counted.apply(variables, x, train=True, mutable=["batch_stats"])

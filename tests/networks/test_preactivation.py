@@ -6,27 +6,18 @@ import numpy as np
 import pytest
 
 from aigc_jax.networks.preactivation import PreActivationResNet, cifar
-from tests.networks.published import error, images, named, random_variables, run
+from aigc_jax.pretrained.preactivation import _tensors
+from tests.networks.published import error, images, listed, random_variables, run
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "preactivation.npz"
 SMALL = dict(classes=3, depths=(2, 1), widths=(4, 6), stem="cifar")
-
-
-def of_torch(module):
-    place, *layer = module.split(".")
-    if not layer:
-        return {"head": "head.fc", "conv_stem": "stem.conv", "norm_last": "norm"}[place]
-    _, stage, _, block = place.split("_")
-    kind, index = layer[0].split("_")
-    inner = "downsample.conv" if index == "shortcut" else f"{kind}{index}"
-    return f"stages.{int(stage) - 1}.blocks.{block}.{inner}"
 
 
 def test_logits_equal_those_of_timm():
     with np.load(GOLDEN) as file:
         golden = dict(file)
     net = PreActivationResNet(classes=5, depths=(2, 1, 1), widths=(8, 16, 24))
-    variables = named(net, 67, of_torch, golden)
+    variables = listed(net, 67, _tensors(net), golden)
 
     def answers(x):
         return net.apply(variables, x)[0], net.apply(variables, x, train=True, mutable=["batch_stats"])[0][0]
@@ -55,6 +46,13 @@ def test_without_branches_the_stem_passes_through_the_shortcuts():
     y = (features["stem"] - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * norm["scale"] + norm["bias"]
     np.testing.assert_allclose(features["stage_2"][..., :4], np.maximum(y, 0)[:, ::2, ::2], rtol=1e-4, atol=1e-5)
     assert not features["stage_2"][..., 4:].any()
+
+
+def test_zero_last_starts_every_block_as_its_shortcut():
+    params = run(PreActivationResNet(**SMALL, zero_last=True).init, jax.random.key(0), images(1, 6, 6))["params"]
+    last = {name: [bool(layer[f"conv_{index}"]["kernel"].any()) for index in (1, 2, 3)]
+            for name, layer in params.items() if "block" in name}  # fmt: skip
+    assert len(last) == 3 and all(found == [True, True, False] for found in last.values())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def write(family: str, case: str, folder: Path) -> dict[str, np.ndarray]:
     """Writes the folder of a case; what the golden file holds of it comes back."""
     with np.load(GOLDEN / f"published_{family}.npz") as golden:
         found = {name.partition("/")[2]: golden[name] for name in golden.files if name.startswith(f"{case}/")}
+    found |= unbundled(found)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
     for name, (shape, kind) in json.loads(str(found["tensors"])).items():
@@ -39,6 +41,16 @@ def write(family: str, case: str, folder: Path) -> dict[str, np.ndarray]:
     if "generation" in found:
         (folder / "generation_config.json").write_text(str(found["generation"]))
     return found
+
+
+def unbundled(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays that published.py has put side by side, each under the name that it has otherwise."""
+    shapes, apart = {name: shape for name, (shape, _) in json.loads(str(found["tensors"])).items()}, {}
+    for kind, whole in of(found, "bundle").items():
+        names = json.loads(str(found[f"names/{kind}"]))
+        ends = np.cumsum([math.prod(shapes[name]) for name in names])
+        apart |= {f"stored/{name}": part.reshape(shapes[name]) for name, part in zip(names, np.split(whole, ends[:-1]))}
+    return apart
 
 
 def of(found: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ def test_images_of_other_sizes_are_taken_where_the_library_takes_them(tmp_path):
     refused = {"absolute": (16, 20), "timm": (16, 20), "swin": (8, 43)}
     for case, size in refused.items():
         folders.write("swin", case, tmp_path / case)
-        with pytest.raises(UserError, match=r"must be|at least 9 x 13 pixels, not \[8, 43\]"):
+        with pytest.raises(UserError, match=r"must be|at least 9 x 13, not 8 x 43"):
             pretrained.load(tmp_path / case)(pixel_values=np.zeros((1, *size, 2 if case == "swin" else 3)))
 
 
