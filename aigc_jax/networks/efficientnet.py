@@ -13,12 +13,14 @@ In training a whole branch is dropped for an image with a rate that grows by blo
 (arXiv:1603.09382).
 
 Strided convolutions pad as TensorFlow does ("SAME": the odd zero after), which is what the published weights want, or
-both sides alike ("symmetric", k // 2: torchvision and timm's own weights, with eps 1e-5). Initialisation: normal of
-variance 2 / fan-out, the last layer uniform in +-1 / sqrt(classes).
+both sides alike ("symmetric", k // 2: torchvision and timm's own weights, with eps 1e-5), or as transformers does
+("even": k // 2 - 1 before and k // 2 after, which is "SAME" where the size is even; its blocks that expect an odd size pad
+both sides alike). Initialisation: normal of variance 2 / fan-out, the last layer uniform in +-1 / sqrt(classes).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, Literal, NamedTuple
 
@@ -28,7 +30,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, DropPath
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, DropPath, activation
+
+Padding = Literal["SAME", "symmetric", "even"]
 
 
 class Stage(NamedTuple):
@@ -63,11 +67,11 @@ SIZES = {
 RESOLUTIONS = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "b4": 380, "b5": 456, "b6": 528, "b7": 600}
 
 
-def scaled_channels(channels: int, width: float) -> int:
-    """The multiple of 8 nearest to channels * width, at least 8; one more where that took away over a tenth."""
+def scaled_channels(channels: int, width: float, divisor: int = 8) -> int:
+    """The multiple of `divisor` nearest to channels * width, at least one; one more where that took away over a tenth."""
     wanted = channels * width
-    nearest = max(8, int(wanted + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * wanted else nearest
+    nearest = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * wanted else nearest
 
 
 def scaled_repeats(repeats: int, depth: float) -> int:
@@ -79,26 +83,35 @@ class SqueezeExcite(nn.Module):
     """x [B, H, W, C] times a gate in (0, 1) for each image and channel, made of the means of all channels over space."""
 
     hidden: int
+    activation: str = "swish"
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         mean = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)  # [B, C]
         init = initializers.variance_scaling(2.0, "fan_out", "normal")
-        hidden = jax.nn.swish(Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="reduce")(mean))
+        hidden = Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="reduce")(mean)
+        hidden = activation(self.activation)(hidden)
         gate = jax.nn.sigmoid(Dense(x.shape[-1], kernel_init=init, dtype=self.dtype, name="expand")(hidden))
         return x * gate[:, None, None]
 
 
 class MBConv(nn.Module):
-    """One block: [B, H, W, C] -> [B, H / stride, W / stride, channels]; drop is the rate at which its branch is dropped."""
+    """One block: [B, H, W, C] -> [B, H / stride, W / stride, channels].
+
+    drop: the rate at which its branch is dropped.
+    skip: whether its input is added where the shape stays.
+    """
 
     expansion: int
     kernel: int
     stride: int
     channels: int
     drop: float
-    padding: Literal["SAME", "symmetric"]
+    skip: bool
+    padding: Padding
+    squeeze: float
+    activation: str
     momentum: float
     eps: float
     dtype: Any = None
@@ -109,12 +122,12 @@ class MBConv(nn.Module):
         y = x
         if self.expansion != 1:
             y = self._norm("norm_expand", self._conv(self.expansion * width, 1, name="conv_expand")(y), train)
-            y = jax.nn.swish(y)
+            y = activation(self.activation)(y)
         depthwise = self._conv(y.shape[-1], self.kernel, self.stride, y.shape[-1], name="conv_depthwise")
-        y = jax.nn.swish(self._norm("norm_depthwise", depthwise(y), train))
-        y = SqueezeExcite(max(1, width // 4), self.dtype, name="gate")(y)
+        y = activation(self.activation)(self._norm("norm_depthwise", depthwise(y), train))
+        y = SqueezeExcite(max(1, int(width * self.squeeze)), self.activation, self.dtype, name="gate")(y)
         y = self._norm("norm_project", self._conv(self.channels, 1, name="conv_project")(y), train)
-        if self.stride > 1 or width != self.channels:
+        if not self.skip or self.stride > 1 or width != self.channels:
             return y
         return x + DropPath(self.drop)(y, train)
 
@@ -136,11 +149,16 @@ class EfficientNet(nn.Module):
     stem, head:   channels of the first and the last convolution, before scaling.
     stem_stride:  2; 1 for images as small as those of CIFAR-10.
     padding, eps: see the module.
+    odd_blocks:   numbers, through all stages from 0, of the blocks whose strided convolution pads both sides alike.
+    divisor:      of all scaled channels.
+    squeeze:      channels inside a gate, as a share of those that its block takes in.
+    skip_first:   whether the first block of a stage adds its input too where the shape stays; transformers' do not.
+    activation:   after every norm but a block's last, and inside the gates; a name of `layers.ACTIVATIONS`.
+    pooling:      over space, of the last convolution.
     momentum:     weight of the old running statistics in all norms.
     dtype:        of the computation; parameters and statistics stay float32, logits come out float32.
 
-    Features: `stem`, `stage_1` ... [B, H', W', C'], and `pooled` [B, head], the mean over space after the last
-    convolution.
+    Features: `stem`, `stage_1` ... and `last`, after the last convolution, [B, H', W', C'], and `pooled` [B, head].
     """
 
     classes: int = 1000
@@ -152,7 +170,13 @@ class EfficientNet(nn.Module):
     stem: int = 32
     head: int = 1280
     stem_stride: int = 2
-    padding: Literal["SAME", "symmetric"] = "SAME"
+    padding: Padding = "SAME"
+    odd_blocks: tuple[int, ...] = ()
+    divisor: int = 8
+    squeeze: float = 0.25
+    skip_first: bool = True
+    activation: str = "swish"
+    pooling: Literal["mean", "max"] = "mean"
     momentum: float = 0.99
     eps: float = 1e-3
     dtype: Any = None
@@ -162,16 +186,18 @@ class EfficientNet(nn.Module):
         x = self._unit("stem", self.stem, 3, self.stem_stride, x, train)
         features = {"stem": x}
         repeats = [scaled_repeats(stage.repeats, self.depth) for stage in self.stages]
-        rates = iter([self.drop_connect * index / sum(repeats) for index in range(sum(repeats))])
-        for number, (stage, blocks) in enumerate(zip(self.stages, repeats), start=1):
-            channels = scaled_channels(stage.channels, self.width)
+        numbers = itertools.count()
+        for name, (stage, blocks) in enumerate(zip(self.stages, repeats), start=1):
             for index in range(blocks):
-                x = MBConv(stage.expansion, stage.kernel, 1 if index else stage.stride, channels, next(rates),
-                           self.padding, self.momentum, self.eps, self.dtype,
-                           name=f"stage_{number}_block_{index}")(x, train)  # fmt: skip
-            features[f"stage_{number}"] = x
-        x = self._unit("head", self.head, 1, 1, x, train)
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
+                number = next(numbers)
+                drop = self.drop_connect * number / sum(repeats)
+                x = self._block(f"stage_{name}_block_{index}", stage, index, number, drop)(x, train)
+            features[f"stage_{name}"] = x
+        features["last"] = x = self._unit("head", self.head, 1, 1, x, train)
+        if self.pooling == "mean":
+            x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
+        else:
+            x = jnp.max(x, axis=(1, 2))
         features["pooled"] = x
         if self.classes:
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -179,16 +205,25 @@ class EfficientNet(nn.Module):
             x = Dense(self.classes, kernel_init=init, dtype=self.dtype, name="head")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)), features
 
+    def _block(self, name: str, stage: Stage, index: int, number: int, drop: float) -> MBConv:
+        """Block `index` of its stage, `number` of the network."""
+        stride = 1 if index else stage.stride
+        padding = "symmetric" if stride > 1 and number in self.odd_blocks else self.padding
+        channels = scaled_channels(stage.channels, self.width, self.divisor)
+        return MBConv(stage.expansion, stage.kernel, stride, channels, drop, index > 0 or self.skip_first,
+                      padding, self.squeeze, self.activation, self.momentum, self.eps, self.dtype, name=name)  # fmt: skip
+
     def _unit(self, name: str, channels: int, kernel: int, stride: int, x: Array, train: bool) -> Array:
-        channels = scaled_channels(channels, self.width)
+        channels = scaled_channels(channels, self.width, self.divisor)
         x = conv(channels, kernel, stride, 1, self.padding, self.dtype, f"conv_{name}")(x)
-        return jax.nn.swish(
-            BatchNorm(momentum=self.momentum, eps=self.eps, dtype=self.dtype, name=f"norm_{name}")(x, train)
-        )
+        norm = BatchNorm(momentum=self.momentum, eps=self.eps, dtype=self.dtype, name=f"norm_{name}")
+        return activation(self.activation)(norm(x, train))
 
 
-def conv(features: int, kernel: int, stride: int, groups: int, padding: str, dtype: Any, name: str) -> Conv:
+def conv(features: int, kernel: int, stride: int, groups: int, padding: Padding, dtype: Any, name: str) -> Conv:
     """A convolution without bias, padded and initialised as the module says."""
+    half = kernel // 2
+    uneven = "SAME" if padding == "SAME" or stride == 1 else [(half - 1, half)] * 2
     init = initializers.variance_scaling(2.0, "fan_in" if groups > 1 else "fan_out", "normal")  # depthwise: k * k
-    return Conv(features, (kernel, kernel), stride, kernel // 2 if padding == "symmetric" else "SAME", groups,
+    return Conv(features, (kernel, kernel), stride, half if padding == "symmetric" else uneven, groups,
                 use_bias=False, kernel_init=init, dtype=dtype, name=name)  # fmt: skip

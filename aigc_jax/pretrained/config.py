@@ -47,7 +47,9 @@ def activation(config: Config, name: str, default: str) -> str:
 
 def labels(config: Config) -> int:
     """How many classes a configuration of transformers names: two where it says nothing."""
-    return len(config["id2label"]) if config.get("id2label") else int(config.get("num_labels") or 2)
+    if config.get("id2label") is not None:
+        return len(config["id2label"])
+    return int(config.get("num_labels", 2))
 
 
 def bare(config: Config, stored: Shapes, *classes: str, prefix: str | None = None) -> bool:

@@ -19,6 +19,7 @@ Layout = Literal["transformers", "timm", "torchvision"]
 
 TRANSFORMERS = {
     "deit": "vit",
+    "efficientnet": "efficientnet",
     "marian": "marian",
     "resnet": "resnet",
     "swin": "swin",
@@ -28,6 +29,7 @@ TRANSFORMERS = {
 
 TIMM = {
     r"((adv|gluon|tf)_)?inception_v3": "inception",
+    r"(tf_)?efficientnet_(b[0-8]|l2)": "efficientnet",
     r"(tv_)?densenet(121|161|169|201)": "densenet",
     r"cait_(xxs24|xxs36|s24)_(224|384)|cait_(xs24|s36|m36)_384|cait_m48_448": "cait",
     r"deit3_(small|base|large)_patch16_(224|384)|deit3_medium_patch16_224|deit3_huge_patch14_224": "vit",
@@ -43,6 +45,7 @@ TIMM = {
 TORCHVISION = {
     r"alexnet": "alexnet",
     r"densenet(121|161|169|201)": "densenet",
+    r"efficientnet_b[0-7]": "efficientnet",
     r"googlenet": "googlenet",
     r"inception_v3": "inception",
     r"resnet(18|34|50|101|152)": "resnet",

@@ -23,6 +23,9 @@ import torch
 import weights
 from safetensors.numpy import load_file, save_file
 
+MANY = 5000
+"""Channels with statistics above which these are rounded and packed: networks that their library makes in no small sizes."""
+
 Maker = Callable[[], tuple[torch.nn.Module, dict[str, Any] | None]]
 """() -> (model, its config.json; None where the model writes it itself by `save_pretrained`)."""
 
@@ -79,7 +82,12 @@ def described(
         read = {name: Path(folder) / file for name, file in files}
         found |= {name: np.str_(file.read_text()) for name, file in read.items() if file.exists()}
     found["tensors"] = np.str_(json.dumps({name: [list(x.shape), str(x.dtype)] for name, x in stored.items()}))
-    found |= {f"stored/{name}": x for name, x in stored.items() if not drawn_by_name(name, x)}
+    means = [name for name in stored if name.endswith("running_mean")]
+    if sum(stored[name].size for name in means) > MANY:  # and the counts are 0
+        pairs = [(stored[name], stored[name.replace("running_mean", "running_var")]) for name in means]
+        found["statistics"] = np.concatenate([weights.packed(*pair) for pair in pairs], -1)
+    else:
+        found |= {f"stored/{name}": x for name, x in stored.items() if not drawn_by_name(name, x)}
     found |= {f"input/{name}": as_ours(x) for name, x in inputs.items()}
     return found | {f"output/{name}": as_ours(x) for name, x in outputs(model, inputs, answer).items()}
 
@@ -116,9 +124,26 @@ def settled(
         model.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in stored.items()})
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     if norms:
-        reference.settle(model, lambda: answer(model, **inputs))
+        settle = settle_rounded if sum(norm.num_features for norm in norms) > MANY else reference.settle
+        settle(model, lambda: answer(model, **inputs))
         save(model, config, folder)
     return model.eval(), config
+
+
+def settle_rounded(model: torch.nn.Module, once: Callable[[], Any]) -> None:
+    """Gives each batch norm the statistics of one call, rounded; what follows it sees what it makes of them."""
+
+    def settle(norm: torch.nn.Module, arguments: tuple[torch.Tensor]) -> None:
+        var, mean = torch.var_mean(arguments[0], (0, 2, 3), correction=0)
+        mean, var = weights.unpacked(weights.packed(mean.numpy(), var.numpy()))
+        norm.running_mean.copy_(torch.from_numpy(mean))
+        norm.running_var.copy_(torch.from_numpy(var))
+
+    norms = [module for module in model.eval().modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
+    once()
+    for hook in hooks:
+        hook.remove()
 
 
 def save(model: torch.nn.Module, config: dict[str, Any] | None, folder: Path) -> None:

@@ -46,6 +46,19 @@ def images(count: int, height: int, width: int, factor: float = 1.0) -> np.ndarr
     return whole[:, :, :height, :width]
 
 
+def packed(mean: np.ndarray, var: np.ndarray) -> np.ndarray:
+    """Statistics of a norm, rounded so that they take two bytes for a channel, int8 [2, C]: variances to a power of 2,
+    1/128 or more, means to a multiple of a quarter of the deviation."""
+    power = np.round(np.log2(np.maximum(var, 1 / 128)))
+    return np.stack([np.round(4 * mean / np.sqrt(2**power)), power]).clip(-127, 127).astype(np.int8)
+
+
+def unpacked(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of what `packed` gave, float32."""
+    quarters, power = codes.astype(np.float64)
+    return (quarters / 4 * np.sqrt(2**power)).astype(np.float32), (2**power).astype(np.float32)
+
+
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The weight or bias of torch's name `name`: uniform numbers seeded by the name, float32.
 

@@ -15,6 +15,7 @@ from aigc_jax.networks.efficientnet import (
     scaled_channels,
     scaled_repeats,
 )
+from aigc_jax.pretrained.efficientnet import tensors_of_torchvision, tensors_of_transformers
 from tests.networks.published import error, images, named, part, run, shapes_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "efficientnet.npz"
@@ -54,64 +55,19 @@ def test_the_coefficients_are_about_the_compound_rule():
         assert 1.4 < cost[next_one] / cost[one] < 2.9
 
 
-def of_transformers(module):
-    place, *layer = module.split(".")
-    inner = {
-        "conv_expand": "expansion.expand_conv",
-        "norm_expand": "expansion.expand_bn",
-        "conv_depthwise": "depthwise_conv.depthwise_conv",
-        "norm_depthwise": "depthwise_conv.depthwise_norm",
-        "gate.reduce": "squeeze_excite.reduce",
-        "gate.expand": "squeeze_excite.expand",
-        "conv_project": "projection.project_conv",
-        "norm_project": "projection.project_bn",
-    }
-    outer = {
-        "conv_stem": "efficientnet.embeddings.convolution",
-        "norm_stem": "efficientnet.embeddings.batchnorm",
-        "conv_head": "efficientnet.encoder.top_conv",
-        "norm_head": "efficientnet.encoder.top_bn",
-        "head": "classifier",
-    }
-    if not layer:
-        return outer[place]
-    _, stage, _, block = place.split("_")
-    number = sum((2, 3, 2)[: int(stage) - 1]) + int(block)
-    return f"efficientnet.encoder.blocks.{number}.{inner['.'.join(layer)]}"
-
-
-def of_torchvision(module):
-    place, *layer = module.split(".")
-    outer = {
-        "conv_stem": "features.0.0",
-        "norm_stem": "features.0.1",
-        "conv_head": "features.4.0",
-        "norm_head": "features.4.1",
-    }
-    if not layer:
-        return outer.get(place, "classifier.1")
-    _, stage, _, block = place.split("_")
-    parts = ["depthwise", "gate", "project"] if stage == "1" else ["expand", "depthwise", "gate", "project"]
-    kind, name = ("gate", layer[1]) if layer[0] == "gate" else layer[0].split("_")
-    if kind == "gate":
-        inner = f"{parts.index('gate')}.{dict(reduce='fc1', expand='fc2')[name]}"
-    else:
-        inner = f"{parts.index(name)}.{dict(conv=0, norm=1)[kind]}"
-    return f"features.{stage}.{block}.block.{inner}"
-
-
 @pytest.mark.parametrize(
-    ("name", "names", "fields"),
+    ("name", "tensors", "fields"),
     [
-        ("same", of_transformers, dict(padding="SAME", eps=1e-3)),
-        ("symmetric", of_torchvision, dict(padding="symmetric", eps=1e-5)),
+        ("same", tensors_of_transformers, dict(padding="SAME", eps=1e-3)),
+        ("symmetric", tensors_of_torchvision, dict(padding="symmetric", eps=1e-5)),
     ],
 )
-def test_logits_equal_those_of_transformers_and_torchvision(name, names, fields):
+def test_logits_equal_those_of_transformers_and_torchvision(name, tensors, fields):
     with np.load(GOLDEN) as file:
         golden = part(file, f"{name}/")
     net = EfficientNet(**SMALL, **fields)
-    variables = named(net, 36, names, golden)
+    names = {one.ours.partition(".")[2].rpartition(".")[0]: one.theirs[0].rpartition(".")[0] for one in tensors(net)}
+    variables = named(net, 36, names.__getitem__, golden)
 
     def answers(x):
         return net.apply(variables, x)[0], net.apply(variables, x, train=True, mutable=["batch_stats"])[0][0]

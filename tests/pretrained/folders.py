@@ -32,8 +32,10 @@ def write(family: str, case: str, folder: Path) -> dict[str, np.ndarray]:
         found = {name.partition("/")[2]: golden[name] for name in golden.files if name.startswith(f"{case}/")}
     found |= unbundled(found)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {}
-    for name, (shape, kind) in json.loads(str(found["tensors"])).items():
+    arrays, tensors = {}, json.loads(str(found["tensors"]))
+    if "statistics" in found:
+        found |= {f"stored/{name}": value for name, value in _statistics(found["statistics"], tensors).items()}
+    for name, (shape, kind) in tensors.items():
         stored = found.get(f"stored/{name}")
         arrays[name] = weights.drawn(name, tuple(shape)).astype(kind) if stored is None else stored
     save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
@@ -51,6 +53,16 @@ def unbundled(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         ends = np.cumsum([math.prod(shapes[name]) for name in names])
         apart |= {f"stored/{name}": part.reshape(shapes[name]) for name, part in zip(names, np.split(whole, ends[:-1]))}
     return apart
+
+
+def _statistics(codes: np.ndarray, tensors: dict[str, list]) -> dict[str, np.ndarray]:
+    """Of all norms, from what weights.py has packed, in the order of the tensors."""
+    norms = {name.rpartition(".")[0]: shape[0] for name, (shape, _) in tensors.items() if name.endswith("running_mean")}
+    found, ends = {}, np.cumsum(list(norms.values()))
+    for norm, part in zip(norms, np.split(codes, ends[:-1], -1)):
+        found[f"{norm}.running_mean"], found[f"{norm}.running_var"] = weights.unpacked(part)
+        found[f"{norm}.num_batches_tracked"] = np.array(0)
+    return found
 
 
 def of(found: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
