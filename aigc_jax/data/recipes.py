@@ -98,16 +98,24 @@ def _cifar10() -> Recipe:
 
 
 def _cifar10_subset() -> Recipe:
+    """Variant `5000` trains on the pictures of the first file alone."""
+
     def columns(name: str, files: int) -> dict[str, Column]:
         return {
             "image": _column("npy", *(f"{name}_images_{i}.npy.xz" for i in range(files)), shape=[32, 32, 3]),
             "label": _column("npy", f"{name}_labels.npy", shape=[]),
         }
 
-    splits = {"train": _split(20_000, columns("train", 4)), "test": _split(10_000, columns("test", 2))}
-    info = {"classes": CIFAR10_NAMES, "note": "train is a balanced subset: 2,000 of the 5,000 of each class"}
-    variant = {"evaluation": "test", "info": info, "splits": splits}
-    return _recipe("cifar10_subset", "A. Krizhevsky 2009", "none stated", {"cifar10_subset": variant})
+    def variant(each: int, train: dict[str, Any]) -> dict[str, Any]:
+        info = {"classes": CIFAR10_NAMES, "note": f"train is a balanced subset: {each:,} of the 5,000 of each class"}
+        splits = {"train": train, "test": _split(10_000, columns("test", 2))}
+        return {"evaluation": "test", "info": info, "splits": splits}
+
+    variants = {
+        "cifar10_subset": variant(2_000, _split(20_000, columns("train", 4))),
+        "5000": variant(500, _split(5_000, columns("train", 1), rows={"range": [0, 5_000]})),
+    }
+    return _recipe("cifar10_subset", "A. Krizhevsky 2009", "none stated", variants)
 
 
 def _tinyshakespeare() -> Recipe:

@@ -22,6 +22,7 @@ from jax import Array
 from jax.nn import initializers
 
 from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, max_pool
+from aigc_jax.networks.resnet import cifar_widths
 
 SIZES = {
     "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
@@ -33,13 +34,13 @@ SIZES = {
 """Those of ResNet; 18 and 34 are timm's, not the paper's."""
 
 
-def cifar(depth: int, bottleneck: bool) -> dict[str, Any]:
+def cifar(depth: int, bottleneck: bool, width: float = 1.0) -> dict[str, Any]:
     """The fields of a CIFAR net, section 4. Raises ValueError for a depth that three equal stages do not give."""
     per_block = 9 if bottleneck else 6
     n, rest = divmod(depth - 2, per_block)
     if rest or n < 1:
         raise ValueError(f"a pre-activation CIFAR net of these blocks has {per_block} n + 2 layers, not {depth}")
-    return dict(depths=(n,) * 3, widths=(16, 32, 64), bottleneck=bottleneck, stem="cifar",
+    return dict(depths=(n,) * 3, widths=cifar_widths(width), bottleneck=bottleneck, stem="cifar",
                 shortcut="projection" if bottleneck else "pad")  # fmt: skip
 
 

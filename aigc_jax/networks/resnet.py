@@ -36,12 +36,19 @@ SIZES = {
 """Table 1."""
 
 
-def cifar(depth: int) -> dict[str, Any]:
-    """The fields of a CIFAR net of 6 n + 2 layers, section 4.2. Raises ValueError for another depth."""
+def cifar(depth: int, width: float = 1.0) -> dict[str, Any]:
+    """The fields of a CIFAR net of 6 n + 2 layers, section 4.2; see `cifar_widths`. Raises ValueError for another depth."""
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         raise ValueError(f"a CIFAR ResNet has 6 n + 2 layers (20, 32, 44, 56, 110), not {depth}")
-    return dict(depths=(n,) * 3, widths=(16, 32, 64), bottleneck=False, stem="cifar", shortcut="pad")
+    return dict(depths=(n,) * 3, widths=cifar_widths(width), bottleneck=False, stem="cifar", shortcut="pad")
+
+
+def cifar_widths(width: float = 1.0) -> tuple[int, ...]:
+    """Channels of the three stages of a CIFAR net, times `width`. Raises ValueError where 16 times it is no whole number."""
+    if width <= 0 or 16 * width % 1:
+        raise ValueError(f"the 16 channels of a CIFAR net times a width of {width} are {16 * width:g}: no whole number")
+    return tuple(int(channels * width) for channels in (16, 32, 64))
 
 
 class Residual(nn.Module):

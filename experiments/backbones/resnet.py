@@ -53,6 +53,8 @@ PRESETS = {
                          size=32, steps=64_000, batch_size=128, falls=(0.5, 0.75), warmup=400),
     "cifar-v2-1001": dict(net="cifar", block="preactivation-bottleneck", depth=1001, data="tfds:cifar10", classes=10,
                           size=32, steps=128_000, batch_size=64, falls=(0.5, 0.75), warmup=400),
+    "cifar-20-half": dict(net="cifar", depth=20, width=0.5, data="files:cifar10_subset#5000", classes=10, size=32,
+                          steps=600, batch_size=100, falls=()),
     "mnist": dict(net="cifar", depth=8, data="files:mnist", classes=10, size=28, channels=1, pad=2, flip=False,
                   steps=1880, batch_size=128, falls=(), warmup=20),
     "laptop": dict(net="cifar", depth=8, data="digits", classes=10, size=8, channels=1, pad=1, flip=False,
@@ -70,6 +72,7 @@ def experiment(
     *,
     net: Literal["imagenet", "cifar"] = "imagenet",  # table 1; section 4.2
     depth: int = 50,
+    width: float = 1.0,  # of CIFAR nets: factor on their channels
     block: Literal["residual", "preactivation", "preactivation-bottleneck"] = "residual",  # the last for CIFAR nets
     stride_first: bool = False,  # strides of the paper (True) or of the released PyTorch weights
     zero_last: bool = False,  # blocks start as the identity
@@ -93,13 +96,16 @@ def experiment(
     seed: int = 0,
 ) -> Experiment:
     dtype = "bfloat16" if half else None
+    if net != "cifar" and width != 1:
+        raise ValueError(f"a width of {width} is for CIFAR nets: the others are those of table 1")
     if published:
         model = network(published, classes=classes, zero_last=zero_last, dtype=dtype)
     elif block == "residual":
-        fields = resnet.cifar(depth) if net == "cifar" else resnet.SIZES[str(depth)]
+        fields = resnet.cifar(depth, width) if net == "cifar" else resnet.SIZES[str(depth)]
         model = resnet.ResNet(classes, **fields, stride_first=stride_first, zero_last=zero_last, dtype=dtype)
     else:
-        thin = preactivation.cifar(depth, bottleneck=block.endswith("bottleneck")) if net == "cifar" else None
+        deep = block.endswith("bottleneck")
+        thin = preactivation.cifar(depth, deep, width) if net == "cifar" else None
         model = preactivation.PreActivationResNet(classes, **thin or preactivation.SIZES[str(depth)], zero_last=zero_last,
                                                   dtype=dtype)  # fmt: skip
     tx = optimizer(
