@@ -23,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 from aigc_jax.core import Batch, Memory, Method, Metrics, Params, TrainState, chain, descend, track
 from aigc_jax.generate import Stop, beam_search
 from aigc_jax.methods.language.gpt import token_nats
-from aigc_jax.methods.language.translation import END, translator
+from aigc_jax.methods.language.translation import END, shifted, translator
 from aigc_jax.networks.transformer import Transformer, beam_step
 from aigc_jax.optimizers import rising
 
@@ -69,8 +69,7 @@ def transformer_translator(
 
     def loss(params: Params, memory: Memory, batch: Batch, key: Array) -> tuple[Array, tuple[Memory, Metrics]]:
         target, length = batch["target"], batch["target_length"]
-        before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=END)
-        answer: Any = net.apply({"params": params["network"]}, batch["source"], before, batch["source_length"],
+        answer: Any = net.apply({"params": params["network"]}, batch["source"], shifted(target), batch["source_length"],
                                 train=True, rngs={"dropout": key})  # fmt: skip
         mask = jnp.arange(target.shape[1]) < length[:, None]
         count = jnp.maximum(jnp.sum(mask), 1)

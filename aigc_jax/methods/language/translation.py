@@ -41,9 +41,8 @@ def translator(
 
     def nats_of(params: Params, batch: Batch, **options: Any) -> tuple[Array, Array, Array]:
         target = batch["target"]
-        before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=END)
         answer: Any = net.apply(
-            {"params": params["network"]}, batch["source"], before, batch.get("source_length"), **options
+            {"params": params["network"]}, batch["source"], shifted(target), batch.get("source_length"), **options
         )
         logits, _ = answer
         mask = jnp.arange(target.shape[1]) < batch["target_length"][:, None]
@@ -77,6 +76,11 @@ def translator(
     return Method(init, descend(loss, tx), evaluate, write)
 
 
+def shifted(target: Array) -> Array:
+    """The true tokens before each of a target [B, T], the end before the first."""
+    return jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=END)
+
+
 def attention_map(net: nn.Module, examples: int = 4) -> Callable[[Any], Any]:
     """The panel of what a decoder looks at: a row of weights over the source for each token it writes (`load_pairs`)."""
 
@@ -88,9 +92,8 @@ def attention_map(net: nn.Module, examples: int = 4) -> Callable[[Any], Any]:
 
         batch, tokenizers = run.condition(examples), run.data.info["tokenizers"]
         written = run.sample(batch)  # [B, T]
-        before = np.pad(written[:, :-1], ((0, 0), (1, 0)), constant_values=END)
         variables = {"params": run.state.params["network"]}
-        answer: Any = jax.jit(net.apply)(variables, batch["source"], before, batch["source_length"])
+        answer: Any = jax.jit(net.apply)(variables, batch["source"], shifted(written), batch["source_length"])
         alpha = np.asarray(answer[1])  # [B, T, S]
         figure = Figure(figsize=(3 * examples, 4))
         for row, axes in enumerate(np.atleast_1d(figure.subplots(1, examples))):
