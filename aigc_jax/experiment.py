@@ -46,6 +46,8 @@ class Experiment(NamedTuple):
     evals:  name -> (run -> {metric: number}) for what is not per example: FID, BLEU, probes, AIS.
     panels: name -> (run -> picture) for the report.
     grafts: path of the state -> folder of the run whose parameters and memory it begins with: a teacher.
+    best:   (split, metric): early stopping. The state whose average of this metric of `evaluate` over this split, that of
+            validation, is the lowest at any evaluation is the result of the run: it is evaluated at the end, and opened.
     refit:  (path, array of another run, shape wanted here) -> the array in that shape, or None where it cannot be had: a
             position table for another size of picture, where `--init-from` finds one of another shape.
     config: filled in by `load`: experiment, preset and resolved knobs, the identity of a run.
@@ -59,6 +61,7 @@ class Experiment(NamedTuple):
     evals: Mapping[str, Callable[[Any], dict[str, float]]] = types.MappingProxyType({})
     panels: Mapping[str, Callable[[Any], Any]] = types.MappingProxyType({})
     grafts: Mapping[str, str | Path] = types.MappingProxyType({})
+    best: tuple[str, str] | None = None
     refit: Callable[[str, Any, tuple[int, ...]], Any | None] | None = None
     config: Mapping[str, Any] = types.MappingProxyType({})
 

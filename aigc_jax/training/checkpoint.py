@@ -5,7 +5,7 @@ whole, so a killed run leaves no half checkpoint; once a step is durable its fil
 check sums, and a step whose files no longer match its seal is passed over, with a line that says so.
 
     checkpoints/latest/<step>/    the last two
-    checkpoints/best/<step>/      the best by the experiment's expected metric, if that is one of the per-example averages
+    checkpoints/best/<step>/      the best by `Experiment.best`, else by the expected metric, if that is a per-example average
     checkpoints/seals/            size and CRC-32 of every file of a durable step of `latest`
     checkpoints/damaged/          steps found damaged, moved out of the way
 """
@@ -97,7 +97,7 @@ class Checkpoints:
             trouble = _broken(self._seal_path(step), self.folder / "latest" / str(step))
             if trouble is None:
                 try:
-                    return self._read(step, shapes, shardings)
+                    return self._read(self.latest_manager, step, shapes, shardings)
                 except UserError:
                     raise
                 except Exception as error:  # whatever the storage layer raises over a file that is not whole
@@ -112,21 +112,28 @@ class Checkpoints:
                             "folder")  # fmt: skip
         return None
 
+    def restore_best(self, shapes: Any, shardings: Any) -> Restored | None:
+        """The best checkpoint placed by `shardings`, or None if none is kept. Raises UserError if it is of other shapes."""
+        self.wait()
+        manager = self.best_manager
+        step = manager.best_step() if manager else None
+        return self._read(manager, step, shapes, shardings) if manager and step is not None else None
+
     def close(self) -> None:
         """Waits for what is being saved and lets go of the folder."""
         self.wait()
         for manager in self._managers():
             manager.close()
 
-    def _read(self, step: int, shapes: Any, shardings: Any) -> Restored:
-        meta = self.latest_manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
-        _compare(flatten(shapes), meta["arrays"], self.folder / "latest" / str(step))
+    def _read(self, manager: ocp.CheckpointManager, step: int, shapes: Any, shardings: Any) -> Restored:
+        meta = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        _compare(flatten(shapes), meta["arrays"], Path(manager.directory) / str(step))
         wanted = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
             for (name, leaf), sharding in zip(flatten(shapes).items(), jax.tree.leaves(shardings))
         }
         args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
-        arrays = self.latest_manager.restore(step, args=args)["state"]
+        arrays = manager.restore(step, args=args)["state"]
         state = jax.tree.unflatten(jax.tree.structure(shapes), [arrays[name] for name in wanted])
         return Restored(state, meta, step)
 

@@ -133,7 +133,7 @@ def train(
                 pending = (step, metrics, bad)
             run.state = state
             if due[1]:
-                pending = (step, {**metrics, **run.averages()}, bad)
+                pending = (step, {**metrics, **run.averages(), **_validation(run)}, bad)
             if due[2] and experiment.method.sample is not None:
                 _draw(run, step)
             if due[3] or stopped.is_set():
@@ -145,7 +145,7 @@ def train(
                 raise SystemExit(RESUME_ME)
         flush()
         if restored is None or restored.step < steps or not (workdir / "result.json").exists():
-            _finish(run, steps, log, expected)
+            _finish(run, steps, log, expected, _take_best(run, plan, checkpoints))
     return run
 
 
@@ -215,7 +215,26 @@ def _gallery(run: Run) -> int:
     return 64 if "image" in run.data.spec else 4
 
 
-def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None) -> None:
+def _validation(run: Run) -> dict[str, float]:
+    """The metric by which the experiment chooses its best state, under the name of the split it is measured on."""
+    if run.experiment.best is None:
+        return {}
+    split, metric = run.experiment.best
+    return {f"{split}/{metric}": run.averages(split)[f"eval/{metric}"]}
+
+
+def _take_best(run: Run, plan: Plan, checkpoints: Checkpoints) -> dict[str, int]:
+    """Puts the best state in the place of the last, where the experiment asks for it, and says of which step it is."""
+    if run.experiment.best is None:
+        return {}
+    best = checkpoints.restore_best(plan.shapes, plan.shardings)
+    if best is None:
+        return {}
+    run.state = best.state
+    return {"best_step": best.step}
+
+
+def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None, best: dict[str, int]) -> None:
     """The final evaluation, the result and the report."""
     assert run.workdir is not None
     seconds = log.seconds
@@ -227,6 +246,7 @@ def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None) -> 
         "preset": config.get("preset"),
         "knobs": json.loads(json.dumps(config.get("knobs", {}))),
         "steps": steps,
+        **best,
         "metrics": metrics,
         "expected": expected,
         "protocol": protocol,
@@ -262,7 +282,9 @@ def _promised(experiment: Experiment) -> dict[str, Any] | None:
 
 
 def _best(experiment: Experiment) -> tuple[str, str] | None:
-    """The metric by which the best checkpoint is kept: the promised one, if it is measured during training."""
+    """The metric by which the best checkpoint is kept: the one asked for, or the promised one if training measures it."""
+    if experiment.best is not None:
+        return "/".join(experiment.best), "min"
     expected = _promised(experiment)
     if expected is None or not expected["metric"].startswith("eval/"):
         return None

@@ -168,7 +168,7 @@ class Run:
 
 
 def open_run(workdir: str | Path, say: Callable[[str], None] = print, **knobs: Any) -> Run:
-    """The run of a folder, at its newest whole checkpoint.
+    """The run of a folder, at its newest whole checkpoint, or at the best one where the experiment asks for that.
 
     knobs: any that leave the shapes of the state alone: sampler, its steps, guidance, temperature, data.
     Raises UserError if the folder holds no run or no checkpoint, or if a knob changes the state.
@@ -182,8 +182,9 @@ def open_run(workdir: str | Path, say: Callable[[str], None] = print, **knobs: A
     shardings = placement.place(experiment.rules, mesh, shapes)
     if not (folder / "checkpoints" / "latest").is_dir():
         raise UserError(f"{folder} holds no checkpoint yet: train it with --resume")
-    checkpoints = Checkpoints(folder / "checkpoints", reading=True)  # the run may still be training
-    restored = checkpoints.restore(shapes, shardings, say)
+    by = ("/".join(experiment.best), "min") if experiment.best else None
+    checkpoints = Checkpoints(folder / "checkpoints", best=by, reading=True)  # the run may still be training
+    restored = checkpoints.restore_best(shapes, shardings) or checkpoints.restore(shapes, shardings, say)
     checkpoints.close()
     if restored is None:
         raise UserError(f"{folder} holds no checkpoint yet: train it with --resume")

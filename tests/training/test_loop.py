@@ -49,6 +49,19 @@ def test_a_run_leaves_its_folder_complete(tiny, tmp_path):
         assert (run.workdir / name).exists(), name
 
 
+def test_early_stopping_ends_with_the_state_that_was_best_on_its_split(tiny, train, tmp_path, monkeypatch):
+    """Not with the last, nor with the best on the evaluation split, which is only measured."""
+    shorter = train(tiny(), tmp_path / "shorter", steps=20)
+    on = {"train": {10: 3.0, 20: 1.0, 30: 2.0, 40: 4.0}, None: {10: 1.0, 20: 9.0, 30: 2.0, 40: 0.5}}
+    monkeypatch.setattr(loop.Run, "averages", lambda run, split=None: {"eval/mse": on[split][run.step]})
+    run = train(tiny()._replace(best=("train", "mse")), tmp_path / "run", log_every=10, eval_every=10, save_every=10)
+    assert [row["train/mse"] for row in rows(run.workdir)] == [3.0, 1.0, 2.0, 4.0]
+    result = json.loads((run.workdir / "result.json").read_text())
+    assert run.step == result["best_step"] == 20 and result["steps"] == 40
+    assert result["metrics"]["eval/mse"] == 9.0
+    same(run.state, shorter.state)
+
+
 def test_it_learns(tiny, train, tmp_path):
     written = rows(train(tiny(), tmp_path / "run", steps=300).workdir)
     assert written[-1]["eval/mse"] < 0.5 * written[0]["loss"]
