@@ -27,6 +27,7 @@ from typing import Any
 _LAZY = {
     "pipeline": ("Data", "Stream", "load_data", "images", "sounds"),
     "text": ("load_text",),
+    "bits": ("load_bits",),
     "pairs": ("load_pairs",),
     "bpe": ("load_bpe_pairs",),
     "sources": ("open_source",),

@@ -11,12 +11,13 @@ from aigc_jax.errors import UserError
 
 
 class Conform(NamedTuple):
-    """Holds a batch to its spec: names, shapes, integer ranges, and no column else, but `also` where there is one."""
+    """Holds a batch to its spec: names, shapes, integer ranges, bits, and no column else, but `also` where there is one."""
 
     source: str
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]]
     limits: dict[str, int]
     also: str = ""
+    binary: frozenset[str] = frozenset()
 
     def __call__(self, batch: Batch, split: Split, rows: np.ndarray) -> Batch:
         """Raises UserError naming the file of what does not fit, ValueError for a dtype that wants a transform."""
@@ -41,6 +42,10 @@ class Conform(NamedTuple):
             value = x[bad].max() if x[bad].max() >= self.limits[name] else x[bad].min()
             where, limit = split.where(int(rows[bad])), self.limits[name]
             raise UserError(f"{where}: {name} {value} is out of range: the experiment has {limit}, 0 to {limit - 1}")
+        if name in self.binary and not (whole := (x == 0) | (x == 1)).all():
+            bad = int(np.argmin(whole.reshape(len(x), -1).all(1)))
+            where, value = split.where(int(rows[bad])), x[bad][~whole[bad]].flat[0]
+            raise UserError(f"{where}: {name} holds {value:.6g}, the experiment takes bits, 0 and 1")
         return x
 
 

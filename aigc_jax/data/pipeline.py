@@ -104,7 +104,7 @@ def load_data(
     source:   see `aigc_jax.data`.
     spec:     {name: (shape of one example, dtype)}, after the transforms. A third entry is the number of classes
               (integers lie below it: checked against the source, and the range of synthetic ones, 2 without it) or
-              "binary" (synthetic floats are 0. or 1.).
+              "binary" (only 0. and 1. are taken).
     train, evaluate: transforms of training and of evaluation batches. Synthetic batches are of the spec already and
               pass through none.
     splits:   {"train": ..., "evaluate": ...} where it is not the source's own choice, in TFDS's notation:
@@ -117,6 +117,7 @@ def load_data(
     chosen = {"train": "train", **(splits or {})}
     shapes = {name: (tuple(entry[0]), np.dtype(entry[1])) for name, entry in spec.items()}
     limits = {name: entry[2] for name, entry in spec.items() if len(entry) > 2 and not isinstance(entry[2], str)}
+    binary = frozenset(name for name, entry in spec.items() if entry[2:] == ("binary",))
     if source == "synthetic":
         train = evaluate = UNCHANGED
 
@@ -134,7 +135,7 @@ def load_data(
         return {**found.info, "evaluation": chosen.get("evaluate", found.evaluation)}
 
     return assemble(
-        Conform(source, shapes, limits),
+        Conform(source, shapes, limits, binary=binary),
         batch_size=batch_size,
         eval_batch_size=eval_batch_size,
         train_split=lambda: select(opened(), chosen["train"]),

@@ -54,7 +54,8 @@ def experiment(
     decay = optax.add_decayed_weights(weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params))
     tx = optax.chain(decay, optax.sgd(optax.linear_schedule(lr, 0.0, steps), momentum=momentum or None))
     bits = to_unit() if binarize == "none" else binarized(binarize)
-    spec = {"image": ((size, size, 1), "float32", "binary")} | ({"label": ((), "int32", 10)} if labels else {})
+    kind = () if binarize == "none" else ("binary",)
+    spec = {"image": ((size, size, 1), "float32", *kind)} | ({"label": ((), "int32", 10)} if labels else {})
     betas = ladder(rungs)
     anneal = jax.jit(lambda rbm, key, base: annealed_log_z(rbm, key, betas, ais_chains, base))
     return Experiment(

@@ -68,7 +68,8 @@ def experiment(
     scaled = optax.adam(rate) if optimizer == "adam" else optax.adagrad(rate, initial_accumulator_value=0.0)
     tx = optax.chain(optax.add_decayed_weights(weight_decay), scaled)
     bits = to_unit() if binarize == "none" else binarized(binarize)
-    spec = {"image": ((size, size, 1), "float32", "binary")} | ({"label": ((), "int32", 10)} if labels else {})
+    kind = () if binarize == "none" else ("binary",)
+    spec = {"image": ((size, size, 1), "float32", *kind)} | ({"label": ((), "int32", 10)} if labels else {})
     return Experiment(
         method=vae(encoder, decoder, tx, beta=optax.linear_schedule(0.0, beta, warm_up) if warm_up else beta),
         data=load_data(data, batch_size=batch_size, spec=spec, train=bits, evaluate=bits),
