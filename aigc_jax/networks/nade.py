@@ -1,0 +1,245 @@
+"""NADE: neural autoregressive distribution estimator (arXiv:1605.02226; Larochelle and Murray 2011).
+
+a_1 = c;   h_d = sigmoid(a_d);   p(x_d = 1 | x_<d) = sigmoid(b_d + V_d h_d);   a_{d+1} = a_d + W_d x_d         (section 2)
+
+One network for all conditionals, at the cost O(D H) of one, since a_d is a running sum. EoNADE (section 3; arXiv:1310.1757)
+is trained for all orders at once: the network is told which variables are known, a_1 = c and each known variable adds
+W_d x_d + M_d; several hidden layers are DeepNADE.
+
+Departures. The sum is run in blocks of K variables: inside a block it is a product with a strictly triangular mask, so that
+there are D / K steps to wait for instead of D. The reverse pass is written by hand: it goes back through the blocks, takes
+W_d x_d off again instead of having stored a_d, and so needs O(B H + D H) memory beside the inputs. Rows of W and V are
+those of variables: [D, H] both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from aigc_jax.networks.layers import activation, linear
+from aigc_jax.networks.layers.orders import ordering, permute
+
+BLOCK = 8
+"""Variables in a block; chosen by `benchmarks/nade.py`."""
+
+Head = Callable[[Array, Any], Array]
+
+
+class NADE(nn.Module):
+    """Bits x [B, ...] of D values -> logits [B, D] of p(x_d = 1 | the variables before d), in the places of x.
+
+    dimensions: D.
+    hidden:     H, width of the hidden layer.
+    order:      None, variables in their own order; a number, that of a random permutation.
+    activation: a name of `layers.ACTIVATIONS`.
+
+    `draw` costs one column for a dimension, O(H): the running sum is carried along.
+    """
+
+    dimensions: int
+    hidden: int = 500
+    order: int | None = None
+    activation: str = "sigmoid"
+
+    def setup(self) -> None:
+        d, h = self.dimensions, self.hidden
+        self.w = self.param("w", nn.initializers.normal(d**-0.5), (d, h), jnp.float32)
+        self.v = self.param("v", nn.initializers.normal(h**-0.5), (d, h), jnp.float32)
+        self.b = self.param("b", nn.initializers.zeros, (d,), jnp.float32)
+        self.c = self.param("c", nn.initializers.zeros, (h,), jnp.float32)
+
+    def __call__(self, x: Array, member: Array | int = 0) -> Array:
+        order = ordering(self.dimensions, self.order)
+        x = permute(x.reshape(x.shape[0], -1).astype(self.w.dtype), order)
+        logits = recursion(x, self.w, self.v, self.b, self.c, activation(self.activation))
+        return permute(logits, np.argsort(order))
+
+    def draw(self, key: Array, n: int, member: Array | int = 0) -> tuple[Array, Array]:
+        """n draws, and the logits they were drawn by: [n, D] each."""
+        nonlinear = activation(self.activation)
+
+        def step(a: Array, known: tuple[Array, Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            w, v, b, key = known
+            logit = b + nonlinear(a) @ v
+            bit = jax.random.bernoulli(key, jax.nn.sigmoid(logit)).astype(a.dtype)
+            return a + bit[:, None] * w, (bit, logit)  # a [n, H]
+
+        known = self.w, self.v, self.b, jax.random.split(key, self.dimensions)
+        _, drawn = jax.lax.scan(step, jnp.broadcast_to(self.c, (n, self.hidden)), known)  # [D, n] each
+        inverse = np.argsort(ordering(self.dimensions, self.order))
+        x, logits = (each.T[:, inverse] for each in drawn)
+        return x, logits
+
+
+class EoNADE(nn.Module):
+    """Bits x [B, ...] of D values -> logits [B, D] of p(x_d = 1 | the variables before d), in the places of x.
+
+    dimensions: D.
+    hidden:     width of each hidden layer.
+    members:    how many fixed random orders there are; which one is asked for by its number.
+    seed:       of these orders.
+    activation: a name of `layers.ACTIVATIONS`.
+
+    `given` is what is trained: the logits of all variables where any of them are known. Along an order the first hidden layer
+    is a running sum; those after it cost their products again for each variable, and so does `draw`.
+    """
+
+    dimensions: int
+    hidden: Sequence[int] = (500,)
+    members: int = 1
+    seed: int = 0
+    activation: str = "relu"
+
+    def setup(self) -> None:
+        if not self.hidden or self.members < 1:
+            raise ValueError(
+                f"EoNADE has a hidden layer and an order at least, not {len(self.hidden)} and {self.members}"
+            )
+        d, (first, *more) = self.dimensions, self.hidden
+        self.w = self.param("w", nn.initializers.normal(d**-0.5), (2, d, first), jnp.float32)  # of values, of masks
+        self.c = self.param("c", nn.initializers.zeros, (first,), jnp.float32)
+        lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+        pairs = enumerate(zip(self.hidden, more))
+        self.deeper = [
+            (self.param(f"w_{i}", lecun, shape, jnp.float32), self.param(f"c_{i}", zeros, shape[1:], jnp.float32))
+            for i, shape in pairs
+        ]
+        self.v = self.param("v", nn.initializers.normal(self.hidden[-1] ** -0.5), (d, self.hidden[-1]), jnp.float32)
+        self.b = self.param("b", nn.initializers.zeros, (d,), jnp.float32)
+
+    def given(self, x: Array, known: Array) -> Array:
+        """Logits of all D variables from those that are known: x [B, D], known [B, D] of 0 and 1 -> [B, D]."""
+        a = linear(x * known, self.w[0]) + linear(known, self.w[1]) + self.c
+        return linear(self.top(a), self.v.T) + self.b
+
+    def __call__(self, x: Array, member: Array | int = 0) -> Array:
+        order = self.orders[member]
+        x = x.reshape(x.shape[0], -1).astype(self.w.dtype)
+        before = below(x.dtype)
+
+        def step(a: Array, block: tuple[Array, ...]) -> tuple[Array, Array]:
+            x, w, m, v, b = block  # x [K, B], w, m [K, H], v [K, H'], b [K]
+            own = within(x.T, w) + before @ m  # [B, K, H]
+            logits = jnp.sum(self.top(a[:, None] + own) * v, -1) + b
+            return a + x.T @ w + jnp.sum(m, 0), logits.T
+
+        blocks = [cut(each[order]) for each in (x.T, *self.w, self.v, self.b)]
+        a = jnp.broadcast_to(self.c, (x.shape[0], self.hidden[0]))
+        _, logits = jax.lax.scan(step, a, tuple(blocks))
+        return joined(logits, self.dimensions).T[:, jnp.argsort(order)]
+
+    def draw(self, key: Array, n: int, member: Array | int = 0) -> tuple[Array, Array]:
+        """n draws, and the logits they were drawn by: [n, D] each."""
+
+        def step(a: Array, known: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
+            w, m, v, b, key = known
+            logit = b + self.top(a) @ v
+            bit = jax.random.bernoulli(key, jax.nn.sigmoid(logit)).astype(a.dtype)
+            return a + bit[:, None] * w + m, (bit, logit)  # a [n, H]
+
+        order = self.orders[member]
+        known = *(each[order] for each in (*self.w, self.v, self.b)), jax.random.split(key, self.dimensions)
+        _, drawn = jax.lax.scan(step, jnp.broadcast_to(self.c, (n, self.hidden[0])), known)  # [D, n] each
+        x, logits = (each.T[:, jnp.argsort(order)] for each in drawn)
+        return x, logits
+
+    def top(self, a: Array) -> Array:
+        """The hidden layers from the sum of the first on: [..., H] -> [..., H']."""
+        nonlinear = activation(self.activation)
+        h = nonlinear(a)
+        for w, c in self.deeper:
+            h = nonlinear(linear(h, w) + c)
+        return h
+
+    @property
+    def orders(self) -> Array:
+        """The fixed orders, [members, D]."""
+        return jnp.asarray([ordering(self.dimensions, self.seed + i) for i in range(self.members)])
+
+
+def recursion(
+    x: Array, w: Array, v: Array, b: Array, c: Array, nonlinear: Callable[[Array], Array] = jax.nn.sigmoid
+) -> Array:
+    """Logits [B, D] of the recursion above, for x [B, D] in its order; w, v [D, H], b [D], c [H].
+
+    Memory beside the inputs is that of one block, [B, K, H], in both directions. Reverse derivatives only.
+    """
+    batch, dimensions = x.shape
+
+    @jax.custom_vjp
+    def run(x: Array, w: Array, v: Array, b: Array, c: Array) -> Array:
+        return forward(x, w, v, b, c)[0]
+
+    def forward(x: Array, w: Array, v: Array, b: Array, c: Array) -> tuple[Array, Any]:
+        def step(a: Array, block: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+            x, w, v, b = block  # x [K, B], w, v [K, H], b [K]
+            h = nonlinear(a[:, None] + within(x.T, w))  # [B, K, H]
+            return a + x.T @ w, over_last(h * v).T + b[:, None]
+
+        blocks = cut(x.T), cut(w), cut(v), cut(b)
+        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (batch, w.shape[1])), blocks)
+        return joined(logits, dimensions).T, (a, x, w, v)
+
+    def backward(kept: tuple[Array, Array, Array, Array], g: Array) -> tuple[Array, ...]:
+        def step(carry: tuple[Array, Array], block: tuple[Array, Array, Array, Array]):
+            after, d_after = carry  # the sum behind this block, and the gradient to it
+            x, w, v, g = block
+            x, g = x.T, g.T  # [B, K]
+            a = after - x @ w
+            h, pull = jax.vjp(nonlinear, a[:, None] + within(x, w))
+            (d_own,) = pull(g[..., None] * v)  # [B, K, H]
+            rows = d_own.reshape(-1, w.shape[1])
+            d_w = x.T @ d_after + seen(x).T @ rows
+            d_v = jnp.einsum("bk,kj->bkj", g, jnp.eye(BLOCK, dtype=g.dtype)).reshape(-1, BLOCK).T @ h.reshape(
+                rows.shape
+            )
+            d_x = d_after @ w.T + jnp.einsum("bkj,kj->bj", (rows @ w.T).reshape(-1, BLOCK, BLOCK), below(g.dtype))
+            return (a, d_after + jnp.sum(d_own, 1)), (d_x.T, d_w, d_v)
+
+        a, x, w, v = kept
+        blocks = cut(x.T), cut(w), cut(v), cut(g.T)
+        (_, d_c), gradients = jax.lax.scan(step, (a, jnp.zeros_like(a)), blocks, reverse=True)
+        d_x, d_w, d_v = (joined(each, dimensions) for each in gradients)
+        return d_x.T, d_w, d_v, jnp.sum(g, 0), jnp.sum(d_c, 0)
+
+    run.defvjp(forward, backward)
+    return run(x, w, v, b, c)
+
+
+def within(x: Array, w: Array) -> Array:
+    """sum_{j<k} x_j w_j for every k of a block: x [B, K], w [K, H] -> [B, K, H]."""
+    return (seen(x) @ w).reshape(*x.shape, w.shape[1])
+
+
+def seen(x: Array) -> Array:
+    """What each variable of a block sees of it: x [B, K] -> [B K, K], zero from the variable itself on."""
+    return (below(x.dtype) * x[:, None, :]).reshape(-1, BLOCK)
+
+
+def below(dtype: Any) -> Array:
+    """[K, K], one where the column comes before the row."""
+    return jnp.tri(BLOCK, k=-1, dtype=dtype)
+
+
+def over_last(x: Array) -> Array:
+    """The sum over the last axis of [B, K, H], as a product: XLA's CPU backend does not vectorise the reduction."""
+    return (x.reshape(-1, x.shape[-1]) @ jnp.ones(x.shape[-1], x.dtype)).reshape(x.shape[:-1])
+
+
+def cut(rows: Array) -> Array:
+    """[D, ...] -> [ceil(D / K), K, ...], the last block filled up with zeros: variables that add nothing."""
+    pad = -len(rows) % BLOCK
+    padded = jnp.pad(rows, ((0, pad), *((0, 0),) * (rows.ndim - 1)))
+    return padded.reshape(-1, BLOCK, *rows.shape[1:])
+
+
+def joined(blocks: Array, dimensions: int) -> Array:
+    """The inverse of `cut`."""
+    return blocks.reshape(-1, *blocks.shape[2:])[:dimensions]
