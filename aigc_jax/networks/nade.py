@@ -7,9 +7,9 @@ is trained for all orders at once: the network is told which variables are known
 W_d x_d + M_d; several hidden layers are DeepNADE.
 
 Departures. The sum is run in blocks of K variables: inside a block it is a product with a strictly triangular mask, so that
-there are D / K steps to wait for instead of D. The reverse pass is written by hand: it goes back through the blocks, takes
-W_d x_d off again instead of having stored a_d, and so needs O(B H + D H) memory beside the inputs. Rows of W and V are
-those of variables: [D, H] both.
+an accelerator has D / K steps to wait for instead of D (on a CPU K is 1). The reverse pass is written by hand: it goes back
+through the blocks, takes W_d x_d off again instead of having stored a_d, and so needs O(B H + D H) memory beside the inputs.
+Rows of W and V are those of variables: [D, H] both.
 """
 
 from __future__ import annotations
@@ -25,11 +25,6 @@ from jax import Array
 
 from aigc_jax.networks.layers import activation, linear
 from aigc_jax.networks.layers.orders import ordering, permute
-
-BLOCK = 8
-"""Variables in a block; chosen by `benchmarks/nade.py`."""
-
-Head = Callable[[Array, Any], Array]
 
 
 class NADE(nn.Module):
@@ -122,15 +117,15 @@ class EoNADE(nn.Module):
     def __call__(self, x: Array, member: Array | int = 0) -> Array:
         order = self.orders[member]
         x = x.reshape(x.shape[0], -1).astype(self.w.dtype)
-        before = below(x.dtype)
+        size = block_size()
 
         def step(a: Array, block: tuple[Array, ...]) -> tuple[Array, Array]:
             x, w, m, v, b = block  # x [K, B], w, m [K, H], v [K, H'], b [K]
-            own = within(x.T, w) + before @ m  # [B, K, H]
+            own = within(x.T, w) + below(size, x.dtype) @ m  # [B, K, H]
             logits = jnp.sum(self.top(a[:, None] + own) * v, -1) + b
             return a + x.T @ w + jnp.sum(m, 0), logits.T
 
-        blocks = [cut(each[order]) for each in (x.T, *self.w, self.v, self.b)]
+        blocks = [cut(each[order], size) for each in (x.T, *self.w, self.v, self.b)]
         a = jnp.broadcast_to(self.c, (x.shape[0], self.hidden[0]))
         _, logits = jax.lax.scan(step, a, tuple(blocks))
         return joined(logits, self.dimensions).T[:, jnp.argsort(order)]
@@ -165,47 +160,53 @@ class EoNADE(nn.Module):
 
 
 def recursion(
-    x: Array, w: Array, v: Array, b: Array, c: Array, nonlinear: Callable[[Array], Array] = jax.nn.sigmoid
+    x: Array,
+    w: Array,
+    v: Array,
+    b: Array,
+    c: Array,
+    nonlinear: Callable[[Array], Array] = jax.nn.sigmoid,
+    block: int | None = None,
 ) -> Array:
     """Logits [B, D] of the recursion above, for x [B, D] in its order; w, v [D, H], b [D], c [H].
 
-    Memory beside the inputs is that of one block, [B, K, H], in both directions. Reverse derivatives only.
+    block: K, variables in a block; None takes `block_size`. Memory beside the inputs is that of one block, [B, K, H], in both
+           directions. Reverse derivatives only.
     """
     batch, dimensions = x.shape
+    size = block or block_size()
+
+    def hidden(a: Array, x: Array, w: Array) -> Array:
+        return nonlinear(a[:, None] + within(x, w))  # [B, K, H]
 
     @jax.custom_vjp
     def run(x: Array, w: Array, v: Array, b: Array, c: Array) -> Array:
         return forward(x, w, v, b, c)[0]
 
     def forward(x: Array, w: Array, v: Array, b: Array, c: Array) -> tuple[Array, Any]:
-        def step(a: Array, block: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
-            x, w, v, b = block  # x [K, B], w, v [K, H], b [K]
-            h = nonlinear(a[:, None] + within(x.T, w))  # [B, K, H]
-            return a + x.T @ w, over_last(h * v).T + b[:, None]
+        def step(a: Array, known: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
+            x, w, v, b = known  # x [K, B], w, v [K, H], b [K]
+            logits = jnp.einsum("bkh,kh->kb", hidden(a, x.T, w), v)
+            return a + x.T @ w, logits + b[:, None]
 
-        blocks = cut(x.T), cut(w), cut(v), cut(b)
-        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (batch, w.shape[1])), blocks)
+        known = [cut(each, size) for each in (x.T, w, v, b)]
+        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (batch, w.shape[1])), tuple(known))
         return joined(logits, dimensions).T, (a, x, w, v)
 
     def backward(kept: tuple[Array, Array, Array, Array], g: Array) -> tuple[Array, ...]:
-        def step(carry: tuple[Array, Array], block: tuple[Array, Array, Array, Array]):
+        def step(carry: tuple[Array, Array], known: tuple[Array, Array, Array, Array]):
             after, d_after = carry  # the sum behind this block, and the gradient to it
-            x, w, v, g = block
+            x, w, v, g = known
             x, g = x.T, g.T  # [B, K]
             a = after - x @ w
-            h, pull = jax.vjp(nonlinear, a[:, None] + within(x, w))
-            (d_own,) = pull(g[..., None] * v)  # [B, K, H]
-            rows = d_own.reshape(-1, w.shape[1])
-            d_w = x.T @ d_after + seen(x).T @ rows
-            d_v = jnp.einsum("bk,kj->bkj", g, jnp.eye(BLOCK, dtype=g.dtype)).reshape(-1, BLOCK).T @ h.reshape(
-                rows.shape
-            )
-            d_x = d_after @ w.T + jnp.einsum("bkj,kj->bj", (rows @ w.T).reshape(-1, BLOCK, BLOCK), below(g.dtype))
-            return (a, d_after + jnp.sum(d_own, 1)), (d_x.T, d_w, d_v)
+            h, pull = jax.vjp(hidden, a, x, w)
+            d_a, d_x, d_w = pull(g[..., None] * v)
+            d_v = jnp.einsum("bk,bkh->kh", g, h)
+            return (a, d_after + d_a), ((d_x + d_after @ w.T).T, d_w + x.T @ d_after, d_v)
 
         a, x, w, v = kept
-        blocks = cut(x.T), cut(w), cut(v), cut(g.T)
-        (_, d_c), gradients = jax.lax.scan(step, (a, jnp.zeros_like(a)), blocks, reverse=True)
+        known = [cut(each, size) for each in (x.T, w, v, g.T)]
+        (_, d_c), gradients = jax.lax.scan(step, (a, jnp.zeros_like(a)), tuple(known), reverse=True)
         d_x, d_w, d_v = (joined(each, dimensions) for each in gradients)
         return d_x.T, d_w, d_v, jnp.sum(g, 0), jnp.sum(d_c, 0)
 
@@ -213,31 +214,33 @@ def recursion(
     return run(x, w, v, b, c)
 
 
+def block_size() -> int:
+    """Variables in a block. A CPU does not wait for D steps, and is fastest without the products inside of blocks.
+
+    Measured by `benchmarks/nade.py`; the 16 of accelerators are not.
+    """
+    return 1 if jax.default_backend() == "cpu" else 16
+
+
 def within(x: Array, w: Array) -> Array:
-    """sum_{j<k} x_j w_j for every k of a block: x [B, K], w [K, H] -> [B, K, H]."""
-    return (seen(x) @ w).reshape(*x.shape, w.shape[1])
+    """sum_{j<k} x_j w_j for every k of a block, a product with a strictly triangular mask: x [B, K], w [K, H] -> [B, K, H]."""
+    size = len(w)
+    if size == 1:
+        return jnp.zeros((len(x), 1, w.shape[1]), w.dtype)
+    seen = below(size, x.dtype) * x[:, None, :]  # [B, K, K], what each variable sees of its block
+    return (seen.reshape(-1, size) @ w).reshape(*x.shape, w.shape[1])
 
 
-def seen(x: Array) -> Array:
-    """What each variable of a block sees of it: x [B, K] -> [B K, K], zero from the variable itself on."""
-    return (below(x.dtype) * x[:, None, :]).reshape(-1, BLOCK)
-
-
-def below(dtype: Any) -> Array:
+def below(size: int, dtype: Any) -> Array:
     """[K, K], one where the column comes before the row."""
-    return jnp.tri(BLOCK, k=-1, dtype=dtype)
+    return jnp.tri(size, k=-1, dtype=dtype)
 
 
-def over_last(x: Array) -> Array:
-    """The sum over the last axis of [B, K, H], as a product: XLA's CPU backend does not vectorise the reduction."""
-    return (x.reshape(-1, x.shape[-1]) @ jnp.ones(x.shape[-1], x.dtype)).reshape(x.shape[:-1])
-
-
-def cut(rows: Array) -> Array:
+def cut(rows: Array, size: int) -> Array:
     """[D, ...] -> [ceil(D / K), K, ...], the last block filled up with zeros: variables that add nothing."""
-    pad = -len(rows) % BLOCK
+    pad = -len(rows) % size
     padded = jnp.pad(rows, ((0, pad), *((0, 0),) * (rows.ndim - 1)))
-    return padded.reshape(-1, BLOCK, *rows.shape[1:])
+    return padded.reshape(-1, size, *rows.shape[1:])
 
 
 def joined(blocks: Array, dimensions: int) -> Array:

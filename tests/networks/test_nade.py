@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.extend as jex
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 
 from aigc_jax.methods.likelihood.autoregressive import nll
+from aigc_jax.networks import nade
 from aigc_jax.networks.layers.orders import ordering
-from aigc_jax.networks.nade import BLOCK, NADE, EoNADE, recursion
+from aigc_jax.networks.nade import NADE, EoNADE, recursion
 
 
 def plain(x, w, v, b, c):
@@ -30,8 +33,8 @@ def inputs(batch, dimensions, hidden, dtype=jnp.float64):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-@pytest.mark.parametrize("dimensions", [3, 2 * BLOCK, 2 * BLOCK + 5])
-def test_blocks_with_a_reverse_pass_by_hand_equal_a_plain_scan(dimensions):
+@pytest.mark.parametrize("dimensions, block", [(7, 1), (8, 4), (11, 4), (3, 8)])
+def test_blocks_with_a_reverse_pass_by_hand_equal_a_plain_scan(dimensions, block):
     with jax.enable_x64(True):
         given = inputs(4, dimensions, 5)
         weights = np.random.default_rng(1).normal(size=(4, dimensions))
@@ -43,7 +46,7 @@ def test_blocks_with_a_reverse_pass_by_hand_equal_a_plain_scan(dimensions):
 
             return jax.jit(jax.grad(scalar, argnums=(0, 1, 2, 3, 4), has_aux=True))(*given)
 
-        (gradients, logits), (expected, forced) = both(recursion), both(plain)
+        (gradients, logits), (expected, forced) = both(partial(recursion, block=block)), both(plain)
         np.testing.assert_allclose(logits, forced, rtol=1e-11, atol=1e-12)
         for gradient, one in zip(gradients, expected, strict=True):
             np.testing.assert_allclose(gradient, one, rtol=1e-10, atol=1e-11)
@@ -55,11 +58,12 @@ def largest(jaxpr):
     return max([*sizes, *(largest(inner) for inner in jex.core.subjaxprs(jaxpr))], default=0)
 
 
-def test_no_array_holds_the_hidden_units_of_all_variables():
-    batch, dimensions, hidden = 16, 8 * BLOCK, 32
+@pytest.mark.parametrize("block", [1, 8])
+def test_no_array_holds_the_hidden_units_of_all_variables(block):
+    batch, dimensions, hidden = 16, 64, 32
     given = inputs(batch, dimensions, hidden, jnp.float32)
-    gradient = jax.grad(lambda *given: jnp.sum(recursion(*given)), argnums=(0, 1, 2, 3, 4))
-    assert largest(jax.make_jaxpr(gradient)(*given).jaxpr) <= batch * BLOCK * hidden < batch * dimensions * hidden
+    gradient = jax.grad(lambda *given: jnp.sum(recursion(*given, block=block)), argnums=(0, 1, 2, 3, 4))
+    assert largest(jax.make_jaxpr(gradient)(*given).jaxpr) <= max(batch * block, dimensions) * hidden
     automatic = jax.grad(lambda *given: jnp.sum(plain(*given)), argnums=(0, 1, 2, 3, 4))
     assert largest(jax.make_jaxpr(automatic)(*given).jaxpr) >= batch * dimensions * hidden, "which is what a scan keeps"
 
@@ -79,10 +83,11 @@ def test_the_paper_has_785_284_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 785_284
 
 
-@pytest.mark.parametrize("hidden", [(6,), (6, 4)], ids=str)
-def test_eonade_along_an_order_is_asked_for_one_variable_after_another(hidden):
+@pytest.mark.parametrize("hidden, block", [((6,), 4), ((6, 4), 1)], ids=str)
+def test_eonade_along_an_order_is_asked_for_one_variable_after_another(hidden, block, monkeypatch):
     """Variable o_d from the mask of the d before it: what the running sum saves."""
-    dimensions = BLOCK + 3
+    dimensions = 11
+    monkeypatch.setattr(nade, "block_size", lambda: block)
     net = EoNADE(dimensions, hidden, members=3, seed=7)
     x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (4, dimensions)), jnp.float32)
     params = net.init(jax.random.key(0), x)
