@@ -189,8 +189,8 @@ def recursion(
             logits = jnp.einsum("bkh,kh->kb", hidden(a, x.T, w), v)
             return a + x.T @ w, logits + b[:, None]
 
-        known = [cut(each, size) for each in (x.T, w, v, b)]
-        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (batch, w.shape[1])), tuple(known))
+        known = cut(x.T, size), cut(w, size), cut(v, size), cut(b, size)
+        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (batch, w.shape[1])), known)
         return joined(logits, dimensions).T, (a, x, w, v)
 
     def backward(kept: tuple[Array, Array, Array, Array], g: Array) -> tuple[Array, ...]:
@@ -205,8 +205,8 @@ def recursion(
             return (a, d_after + d_a), ((d_x + d_after @ w.T).T, d_w + x.T @ d_after, d_v)
 
         a, x, w, v = kept
-        known = [cut(each, size) for each in (x.T, w, v, g.T)]
-        (_, d_c), gradients = jax.lax.scan(step, (a, jnp.zeros_like(a)), tuple(known), reverse=True)
+        known = cut(x.T, size), cut(w, size), cut(v, size), cut(g.T, size)
+        (_, d_c), gradients = jax.lax.scan(step, (a, jnp.zeros_like(a)), known, reverse=True)
         d_x, d_w, d_v = (joined(each, dimensions) for each in gradients)
         return d_x.T, d_w, d_v, jnp.sum(g, 0), jnp.sum(d_c, 0)
 

@@ -4,6 +4,9 @@ aigc train fvsbn --preset laptop --workdir runs/fvsbn
 aigc train fvsbn --preset mnist --data files:DIR --workdir runs/fvsbn-mnist      # DIR holds binarized_mnist.npz
 aigc train fvsbn --preset uci --data files:DIR#mushrooms --columns 112 --workdir runs/fvsbn-mushrooms
 
+The laptop run reaches 23.35 nats a test digit (8 x 8, bits drawn from the greys); independent pixels give 27.3. The problem is
+convex and D^2 / 2 weights overfit: on static MNIST, a random order of the pixels, a rate that falls to its end, and decay of
+the weights are what lies between a plain fit of Adam and the published 97.45.
 """
 
 from typing import Literal
@@ -21,7 +24,7 @@ PAPER = "Frey 1998, Graphical models for machine learning and digital communicat
 PRESETS = {
     "paper": {},
     "mnist": dict(steps=10_000, validate="valid"),
-    "uci": dict(data="files:uci_binary#adult", columns=123, steps=5_000, validate="valid"),
+    "uci": dict(data="files:uci_binary#adult", columns=123, steps=5_000, lr=0.03, weight_decay=0.01, validate="valid"),
     "laptop": dict(data="digits", size=8, steps=2_000),
 }  # fmt: skip
 EXPECTED = {
