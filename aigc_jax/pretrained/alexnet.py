@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aigc_jax.networks.alexnet import SIZES, AlexNet
-from aigc_jax.pretrained.config import Config, Shapes, only, torch_options
+from aigc_jax.pretrained.config import Config, Shapes, torch_options
 from aigc_jax.pretrained.images import image_network
 from aigc_jax.pretrained.model import Published
 from aigc_jax.pretrained.tensors import Tensor, conv, dense, flattened
@@ -12,8 +12,6 @@ from aigc_jax.pretrained.tensors import Tensor, conv, dense, flattened
 def torchvision(config: Config, stored: Shapes) -> Published:
     """alexnet."""
     options = torch_options(config, stored, "classifier.6")
-    only(options, "in_chans", 3, 3)
-    only(options, "global_pool", "avg", "avg")
     module = AlexNet(options["num_classes"], **SIZES["one-weird-trick"])
     knobs = {"net": "one-weird-trick"}
     return image_network(module, _tensors(module), "alexnet", (224, 224), knobs=knobs, least=63)

@@ -71,7 +71,7 @@ def torch_options(config: Config, stored: Shapes, head: str, **options: Any) -> 
     """What a configuration of timm or torchvision says of a network, over the defaults of its builder.
 
     head:    the name of the last layer: where the configuration says nothing of the classes, its array does.
-    options: those the network takes beside num_classes and in_chans, with their defaults.
+    options: those the network takes, with their defaults, beside the classes and timm's in_chans and global_pool.
 
     Raises UserError that names an option which is not among them.
     """
@@ -79,11 +79,12 @@ def torch_options(config: Config, stored: Shapes, head: str, **options: Any) -> 
     counted = stored.get(f"{head}.weight", (1000,))[0]
     classes = config.get("num_classes", given.get("num_classes", counted))
     channels = config.get("pretrained_cfg", {}).get("input_size", (3,))[0]
-    known = {"num_classes": classes, "in_chans": channels, "global_pool": "avg", **options}
+    common = {"num_classes": classes, "in_chans": channels, "global_pool": "avg"}
+    known = {**options, **({"num_classes": classes} if config.get("library_name") == "torchvision" else common)}
     for name in given:
         if name not in known and name not in WITHOUT_EFFECT:
             raise UserError(f"config.json: {nearest(name, known, 'option of ' + config['architecture'])}")
-    return {**known, **given, "num_classes": classes}
+    return {**common, **options, **given, "num_classes": classes}
 
 
 def image_size(config: Config, options: Mapping[str, Any]) -> tuple[int, int]:

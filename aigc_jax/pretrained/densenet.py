@@ -28,7 +28,6 @@ def timm(config: Config, stored: Shapes) -> Published:
 def torchvision(config: Config, stored: Shapes) -> Published:
     """The same names."""
     options = _options(config, stored, num_init_features=_size(config)["initial"])
-    only(options, "in_chans", 3, 3)
     return _published(config, options)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aigc_jax.networks.googlenet import GoogLeNet
-from aigc_jax.pretrained.config import Config, Shapes, only, torch_options
+from aigc_jax.pretrained.config import Config, Shapes, torch_options
 from aigc_jax.pretrained.images import image_network
 from aigc_jax.pretrained.model import Published
 from aigc_jax.pretrained.tensors import Tensor, batch_norm, conv, dense, flattened, spare
@@ -29,8 +29,6 @@ def torchvision(config: Config, stored: Shapes) -> Published:
     """googlenet; where the configuration says nothing of the auxiliary heads, their arrays do."""
     options = torch_options(config, stored, "fc", aux_logits=not stored or "aux1.fc2.weight" in stored,
                             transform_input=False, dropout_aux=0.7)  # fmt: skip
-    only(options, "in_chans", 3, 3)
-    only(options, "global_pool", "avg", "avg")
     module = GoogLeNet(options["num_classes"], auxiliary=options["aux_logits"], batch_norm=True, dropout=0.2,
                        centre=options["transform_input"])  # fmt: skip
     knobs = {"net": "googlenet", "batch_norm": True, "dropout": 0.2, "auxiliary": 0.3 if module.auxiliary else 0.0}

@@ -32,7 +32,6 @@ def image_network(
     outputs: Outputs = logits_only,
     knobs: dict[str, Any] | None = None,
     fixed: bool = False,
-    train: bool = False,
     patch: tuple[int, int] = (1, 1),
     least: int | tuple[int, int] = 1,
 ) -> Published:
@@ -42,7 +41,6 @@ def image_network(
     outputs: (logits, features) -> outputs by the source library's names.
     fixed:   whether it takes images of that size alone.
     knobs:   of the experiment, beside classes, size and channels.
-    train:   whether only a call as in training makes all parameters.
     patch:   images are cut to multiples of it, as by a convolution of that size and stride.
     least:   rows and columns of the smallest image, or one number for both.
 
@@ -74,4 +72,4 @@ def image_network(
 
     example = (jax.ShapeDtypeStruct((1, *cut(size), channels), np.float32),)
     found = {"classes": getattr(module, "classes", 0), "size": size[0], "channels": channels, **(knobs or {})}
-    return Published(module, tensors, example, arguments, answer, experiment, found, train, fixed=fixed)
+    return Published(module, tensors, example, arguments, answer, experiment, found, fixed=fixed)

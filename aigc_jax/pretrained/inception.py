@@ -51,7 +51,6 @@ def torchvision(config: Config, stored: Shapes) -> Published:
     """inception_v3; where the configuration says nothing of the auxiliary head, its arrays do."""
     options = torch_options(config, stored, "fc", aux_logits=not stored or "AuxLogits.fc.weight" in stored,
                             transform_input=False)  # fmt: skip
-    only(options, "in_chans", 3, 3)
     module = InceptionV3(options["num_classes"], auxiliary=options["aux_logits"], count_padding=True,
                          centre=options["transform_input"])  # fmt: skip
     return _published(module, stored, options, least=75)

@@ -30,7 +30,6 @@ class Published(NamedTuple):
     arguments:  (inputs by the source library's names) -> the same checked and completed. Raises UserError.
     outputs:    (variables, checked inputs) -> outputs by the source library's names; pure, it is compiled.
     experiment: that trains it, and the knobs it has there.
-    train:      whether only a call as in training makes all parameters (auxiliary heads).
     generate:   (variables, generation_config.json or None, inputs and options) -> tokens, of a model that writes.
     fixed:      whether it takes images of one size alone.
     """
@@ -42,15 +41,12 @@ class Published(NamedTuple):
     outputs: Callable[[Variables, Inputs], dict[str, Any]]
     experiment: str
     knobs: dict[str, Any]
-    train: bool = False
     generate: Callable[[Variables, Mapping[str, Any] | None, dict[str, Any]], np.ndarray] | None = None
     fixed: bool = False
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of every array of the module, by path."""
-        options: dict[str, Any] = {"train": True} if self.train else {}
-        streams = {name: jax.random.key(0) for name in ("params", "dropout", "drop_path")}
-        made: Any = jax.eval_shape(lambda *x: self.module.init(streams, *x, **options), *self.example)
+        made: Any = jax.eval_shape(self.module.init, jax.random.key(0), *self.example)
         leaves: dict[str, Any] = flatten_dict(made, sep=".")
         return {path: leaf.shape for path, leaf in leaves.items()}
 

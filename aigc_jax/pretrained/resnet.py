@@ -11,6 +11,7 @@ from typing import Any
 
 from jax import Array
 
+from aigc_jax.errors import UserError
 from aigc_jax.networks.resnet import SIZES, ResNet
 from aigc_jax.pretrained.config import Config, Shapes, activation, bare, labels, only, torch_options
 from aigc_jax.pretrained.images import image_network, logits_only
@@ -53,9 +54,12 @@ def timm(config: Config, stored: Shapes) -> Published:
     """resnet18, 34, 50, 101 and 152, and the names of torchvision with them."""
     options = torch_options(config, stored, "fc", layers=(), channels=(64, 128, 256, 512), base_width=64,
                             width_per_group=64)  # fmt: skip
+    only(options, "global_pool", "avg", "avg")
     size = SIZES[config["architecture"].split(".")[0].removeprefix("resnet")]
     planes = tuple(options["channels"])
     inside = options["base_width"] * options["width_per_group"] // 64
+    if inside != 64 and not size["bottleneck"]:
+        raise UserError(f"config.json: basic blocks have a base_width of 64, not {inside}")
     module = ResNet(
         options["num_classes"],
         tuple(options["layers"]) or size["depths"],
