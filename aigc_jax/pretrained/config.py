@@ -10,7 +10,7 @@ from aigc_jax.networks.layers import ACTIVATIONS
 
 Config = Mapping[str, Any]
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of the stored arrays, by name; empty where a network is built from its configuration alone."""
+"""Of the stored arrays, by name, () where only that is known; empty where a network is built from its configuration alone."""
 
 WITHOUT_EFFECT = (
     "attention_dropout", "attn_drop_rate", "drop_path_rate", "drop_rate", "dropout", "fix_init", "init_weights",
@@ -76,7 +76,7 @@ def torch_options(config: Config, stored: Shapes, head: str, **options: Any) -> 
     Raises UserError that names an option which is not among them.
     """
     given = {**config.get("model_args", {}), **{name: config[name] for name in config if name not in INFORMATION}}
-    counted = stored.get(f"{head}.weight", (1000,))[0]
+    counted = (stored.get(f"{head}.weight") or (1000,))[0]
     classes = config.get("num_classes", given.get("num_classes", counted))
     channels = config.get("pretrained_cfg", {}).get("input_size", (3,))[0]
     common = {"num_classes": classes, "in_chans": channels, "global_pool": "avg"}

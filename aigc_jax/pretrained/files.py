@@ -89,6 +89,7 @@ def write_folder(
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError(f"{path} is not empty: give another folder for the weights")
+    path = path.absolute()  # "." has no name of its own
     partial = path.with_name(path.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

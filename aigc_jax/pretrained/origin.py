@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from aigc_jax.pretrained.layouts import layout_of, published
 from aigc_jax.pretrained.model import Model, Published, Variables
 
 ORIGIN, KEPT = "published", "kept.safetensors"
+NAMES = ("id2label", "label2id", "label_names", "label_descriptions")
+"""What configurations call their classes by."""
 
 
 def is_published(folder: str | Path) -> bool:
@@ -46,34 +49,41 @@ def compact(config: Config) -> dict[str, Any]:
 
     Of the latter only the size of the images stays, on which a network of timm may depend.
     """
-    short = {name: value for name, value in config.items() if name not in ("id2label", "label2id", "pretrained_cfg")}
+    short = {name: value for name, value in config.items() if name not in (*NAMES, "pretrained_cfg")}
     if size := config.get("pretrained_cfg", {}).get("input_size"):
         short["pretrained_cfg"] = {"input_size": size}
-    return {**short, "num_labels": labels(config)} if config.get("id2label") else short
+    return short if config.get("id2label") is None else {**short, "num_labels": labels(config)}
 
 
-def resized(config: Config, classes: int, size: int | None) -> dict[str, Any]:
-    """A configuration for another number of classes, and for images of another size where it names one.
+def resized(config: Config, classes: int, size: int | None = None, heads: bool | None = None) -> dict[str, Any]:
+    """A configuration for another number of classes, for images of another size, and with auxiliary heads or without.
+
+    size, heads: None leaves them as they are.
 
     The classes lose their names; a model that had no head gets one.
     """
-    changed = dict(config)
+    changed = {name: value for name, value in config.items() if name not in NAMES}
     if layout_of(config) == "transformers":
         changed |= {"num_labels": classes, "id2label": {str(i): f"LABEL_{i}" for i in range(classes)},
                     "label2id": {f"LABEL_{i}": i for i in range(classes)}}  # fmt: skip
-        named = [str(name) for name in config.get("architectures") or ()]
-        changed["architectures"] = [
-            name.removesuffix("Model") + "ForImageClassification" if name.endswith("Model") else name for name in named
-        ]
-        return changed | ({"image_size": size} if size and "image_size" in config else {})
-    changed["num_classes"] = classes
-    arguments = dict(config.get("model_args", {}))
+        if named := config.get("architectures"):
+            changed["architectures"] = [re.sub("Model$", "ForImageClassification", name) for name in named]
+        return changed | ({"image_size": size} if size else {})
+    timm = layout_of(config) == "timm"
+    wanted = {"img_size" if timm else "image_size": size, "aux_logits": heads}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    arguments = {name: value for name, value in config.get("model_args", {}).items() if name not in wanted}
     if "num_classes" in arguments:
         arguments["num_classes"] = classes
-    if size and layout_of(config) == "timm":
-        arguments["img_size"] = size
-    if size and layout_of(config) == "torchvision":
-        changed["image_size"] = size
+    changed = {name: value for name, value in changed.items() if name not in wanted} | {"num_classes": classes}
+    if timm:
+        arguments |= wanted
+    else:
+        changed |= wanted
+    if made := dict(config.get("pretrained_cfg", {})):
+        made |= {"num_classes": classes} if "num_classes" in made else {}
+        made |= {"input_size": [made["input_size"][0], size, size]} if size and "input_size" in made else {}
+        changed["pretrained_cfg"] = made
     return changed | ({"model_args": arguments} if arguments else {})
 
 
@@ -101,7 +111,7 @@ def with_origin(workdir: Path, config: Mapping[str, Any] | None) -> Model | None
         kinds = json.loads(reader.metadata()["kinds"])
         names: list[str] = reader.keys()
         kept = {name: reader.get_tensor(name) for name in names}
-    return Model(published(whole), {}, whole, kinds, kept, folder)
+    return Model(published(whole, dict.fromkeys(kinds, ())), {}, whole, kinds, kept, folder)
 
 
 def refilled(model: Model, variables: Variables, classes: int, size: int | None) -> Model:
@@ -111,11 +121,18 @@ def refilled(model: Model, variables: Variables, classes: int, size: int | None)
     """
     config, described = model.config, model.published
     flat: dict[str, Any] = flatten_dict(variables, sep=".")
-    if _misfits(described, flat):
-        named = described.fixed or layout_of(config) == "transformers"  # other builders of torch know no size then
-        config = resized(config, classes, size if named else None)
-        described = published(config)
-    if misfits := _misfits(described, flat):
+    misfits = _misfits(described, flat)
+    if misfits or (described.fixed and size not in (None, described.knobs["size"])):
+        named = described.fixed or "image_size" in config  # other builders of torch know no size
+        heads = any("auxiliary" in path for path in flat) if "auxiliary" in described.knobs else None
+        config = resized(config, classes, size if named else None, heads)
+        # a model that had no head, and whose configuration names no class, gets one where its arrays are not asked
+        for stored in (dict.fromkeys(model.kinds, ()), {}):
+            described = published(config, stored)
+            misfits = _misfits(described, flat)
+            if not misfits:
+                break
+    if misfits:
         raise UserError(f"the run's network is not that of the published configuration: {', '.join(misfits[:3])}")
     return Model(described, variables, config, model.kinds, model.kept, model.folder)
 

@@ -42,9 +42,8 @@ def import_weights(source: str | Path, workdir: str | Path, say: Say = print, **
     prepare(Path(workdir), experiment.config, resume=False)
     keep_origin(model, Path(workdir))
     checkpoints = Checkpoints(Path(workdir) / "checkpoints")
-    checkpoints.save(
-        state, {"data": None, "seed": experiment.seed}, {}
-    )  # no data has been read: a resume begins at its start
+    # no data has been read: a resume begins at its start
+    checkpoints.save(state, {"data": None, "seed": experiment.seed}, {})
     checkpoints.close()
     return Path(workdir)
 
@@ -67,7 +66,7 @@ def export_weights(workdir: str | Path, target: str | Path, like: str | Path | N
     if model is None:
         raise UserError(f"{workdir} began from no published weights, so nothing says in which layout to write it: give a "
                         "folder with the config.json of its network by --like")  # fmt: skip
-    arrays = {path: array for path, array in unrolled(flatten(jax.device_get(_network(run.state)))).items()}
+    arrays = unrolled(flatten(jax.device_get(_network(run.state))))
     variables = {kind: tree for kind, tree in unflatten_dict(arrays, sep=".").items() if tree}
     pretrained.save(refilled(model, variables, classes_of(run.experiment), knobs.get("size")), target)
     return Path(target)
