@@ -28,6 +28,7 @@ from aigc_jax.pretrained import network
 
 SYSTEMS = ["cait"]
 PAPER = "Touvron et al., Going deeper with Image Transformers, arXiv:2103.17239"
+FINE_TUNED = dict(steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8)
 PRESETS = {
     "paper": {},
     "xxs-24": dict(net="XXS-24", size=224),
@@ -39,16 +40,16 @@ PRESETS = {
     "m-24": dict(net="M-24", size=224),
     "m-36": dict(net="M-36", size=224),
     "m-48": dict(net="M-48", size=224),
-    "xxs-24-384": dict(net="XXS-24", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "xxs-36-384": dict(net="XXS-36", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "xs-24-384": dict(net="XS-24", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "xs-36-384": dict(net="XS-36", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "s-24-384": dict(net="S-24", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "s-36-384": dict(net="S-36", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "m-24-384": dict(net="M-24", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "m-36-384": dict(net="M-36", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "m-48-384": dict(net="M-48", size=384, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
-    "m-48-448": dict(net="M-48", size=448, steps=37_500, batch_size=512, lr=5e-6, warmup=0, weight_decay=1e-8),
+    "xxs-24-384": dict(**FINE_TUNED, net="XXS-24", size=384),
+    "xxs-36-384": dict(**FINE_TUNED, net="XXS-36", size=384),
+    "xs-24-384": dict(**FINE_TUNED, net="XS-24", size=384),
+    "xs-36-384": dict(**FINE_TUNED, net="XS-36", size=384),
+    "s-24-384": dict(**FINE_TUNED, net="S-24", size=384),
+    "s-36-384": dict(**FINE_TUNED, net="S-36", size=384),
+    "m-24-384": dict(**FINE_TUNED, net="M-24", size=384),
+    "m-36-384": dict(**FINE_TUNED, net="M-36", size=384),
+    "m-48-384": dict(**FINE_TUNED, net="M-48", size=384),
+    "m-48-448": dict(**FINE_TUNED, net="M-48", size=448),
     "laptop": dict(net="XXS-24", width=64, depth=2, heads=4, layer_scale=0.1, drop_path=0.0, patch=2, size=8, channels=1,
                    data="digits", classes=10, crops="padded", pad=1, flip=False, magnitude=0.0, erasing=0.0, repeats=1,
                    mixup=0.0, cutmix=0.0, ema=0.0, steps=1500, batch_size=64, lr=2e-3, warmup=100, scan=False,

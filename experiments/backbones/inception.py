@@ -29,17 +29,16 @@ from aigc_jax.pretrained import network
 
 SYSTEMS = ["inception"]
 PAPER = "Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842"
+V3 = dict(net="v3", dropout=0.2, size=299, steps=80_000, batch_size=1600, optimizer_name="rmsprop", lr=0.045, factor=0.94,
+          every=1600, clip=2.0, eps=1.0, weight_decay=4e-5, smoothing=0.1)  # fmt: skip
 PRESETS = {
     "paper": {},
     "googlenet": dict(auxiliary=0.0),
     "googlenet-auxiliary": {},
     "batch-norm": dict(batch_norm=True, dropout=0.2, auxiliary=0.0),
     "batch-norm-auxiliary": dict(batch_norm=True, dropout=0.2),
-    "v3": dict(net="v3", dropout=0.2, size=299, steps=80_000, batch_size=1600, optimizer_name="rmsprop", lr=0.045,
-               factor=0.94, every=1600, clip=2.0, eps=1.0, weight_decay=4e-5, smoothing=0.1, auxiliary=0.0),
-    "v3-auxiliary": dict(net="v3", dropout=0.2, size=299, steps=80_000, batch_size=1600, optimizer_name="rmsprop",
-                         lr=0.045, factor=0.94, every=1600, clip=2.0, eps=1.0, weight_decay=4e-5, smoothing=0.1,
-                         auxiliary=0.4),
+    "v3": dict(**V3, auxiliary=0.0),
+    "v3-auxiliary": dict(**V3, auxiliary=0.4),
     "fid": dict(net="fid", classes=1008, size=299, auxiliary=0.0),
     "laptop": dict(stages=("4a", "5b"), width=0.125, stem="cifar", data="digits", classes=10, size=8, channels=1,
                    crops="padded", pad=1, flip=False, steps=800, batch_size=64, lr=0.05, factor=1.0, ema=0.0),
