@@ -26,7 +26,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, avg_pool, max_pool
+from aigc_jax.networks.layers import BatchNorm, Dense, activation, avg_pool, max_pool, mean_over_space
+from aigc_jax.networks.resnet import conv
 
 SIZES = {
     "121": dict(growth=32, blocks=(6, 12, 24, 16), initial=64),
@@ -68,7 +69,7 @@ class DenseLayer(nn.Module):
         if self.remat:
             before = nn.remat(before, static_argnums=(2,))
         y = before(self, x, train)
-        y = _conv(self.growth, 3, self.dtype, name="conv_2" if self.bottleneck else "conv_1")(y)
+        y = conv(self.growth, 3, 1, self.dtype, "conv_2" if self.bottleneck else "conv_1")(y)
         y = nn.Dropout(self.dropout, deterministic=not train)(y)
         return jnp.concatenate([x, y], -1)
 
@@ -78,7 +79,7 @@ class DenseLayer(nn.Module):
         x = nonlinear(BatchNorm(dtype=self.dtype, name="norm_1")(x, train))
         if not self.bottleneck:
             return x
-        x = _conv(self.inner * self.growth, 1, self.dtype, name="conv_1")(x)
+        x = conv(self.inner * self.growth, 1, 1, self.dtype, "conv_1")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nonlinear(BatchNorm(dtype=self.dtype, name="norm_2")(x, train))
 
@@ -127,8 +128,7 @@ class DenseNet(nn.Module):
                                name=f"block_{block}_layer_{index}")(x, train)  # fmt: skip
             features[f"block_{block}"] = x
         x = self._norm("norm_last", x, train)
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
-        features["pooled"] = x
+        features["pooled"] = x = mean_over_space(x)  # [B, D]
         if self.classes:
             init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
             x = Dense(self.classes, kernel_init=init, dtype=self.dtype, name="head")(x)
@@ -136,21 +136,16 @@ class DenseNet(nn.Module):
 
     def _stem(self, x: Array, train: bool) -> Array:
         if self.stem == "cifar":
-            return _conv(self.initial, 3, self.dtype, name="conv_stem")(x)
-        x = _conv(self.initial, 7, self.dtype, name="conv_stem", stride=2)(x)
+            return conv(self.initial, 3, 1, self.dtype, "conv_stem")(x)
+        x = conv(self.initial, 7, 2, self.dtype, "conv_stem")(x)
         return max_pool(self._norm("norm_stem", x, train), window=3, stride=2, padding=1)
 
     def _transition(self, x: Array, train: bool, index: int) -> Array:
         width = int(self.compression * x.shape[-1])
         x = self._norm(f"transition_{index}_norm", x, train)
-        x = _conv(width, 1, self.dtype, name=f"transition_{index}_conv")(x)
+        x = conv(width, 1, 1, self.dtype, f"transition_{index}_conv")(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return avg_pool(x, window=2, stride=2)
 
     def _norm(self, name: str, x: Array, train: bool) -> Array:
         return activation(self.activation)(BatchNorm(dtype=self.dtype, name=name)(x, train))
-
-
-def _conv(width: int, kernel: int, dtype: Any, name: str, stride: int = 1) -> Conv:
-    init = initializers.variance_scaling(2.0, "fan_out", "normal")
-    return Conv(width, (kernel, kernel), stride, kernel // 2, use_bias=False, kernel_init=init, dtype=dtype, name=name)

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, DropPath, activation
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, DropPath, activation, mean_over_space
 
 Padding = Literal["SAME", "symmetric", "even"]
 
@@ -88,7 +88,7 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        mean = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)  # [B, C]
+        mean = mean_over_space(x).astype(x.dtype)  # [B, C]
         init = initializers.variance_scaling(2.0, "fan_out", "normal")
         hidden = Dense(self.hidden, kernel_init=init, dtype=self.dtype, name="reduce")(mean)
         hidden = activation(self.activation)(hidden)
@@ -194,11 +194,7 @@ class EfficientNet(nn.Module):
                 x = self._block(f"stage_{name}_block_{index}", stage, index, number, drop)(x, train)
             features[f"stage_{name}"] = x
         features["last"] = x = self._unit("head", self.head, 1, 1, x, train)
-        if self.pooling == "mean":
-            x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
-        else:
-            x = jnp.max(x, axis=(1, 2))
-        features["pooled"] = x
+        features["pooled"] = x = mean_over_space(x) if self.pooling == "mean" else jnp.max(x, axis=(1, 2))  # [B, D]
         if self.classes:
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             init = initializers.variance_scaling(1 / 3, "fan_out", "uniform")

@@ -35,6 +35,7 @@ from aigc_jax.networks.layers import (
     avg_pool,
     local_response_norm,
     max_pool,
+    mean_over_space,
 )
 
 MODULES = {
@@ -133,8 +134,7 @@ class GoogLeNet(nn.Module):
                     heads.append(self._head(name, x, train))
         if train and heads:
             features["auxiliary"] = tuple(heads)
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
-        features["pooled"] = x
+        features["pooled"] = x = mean_over_space(x)  # [B, D]
         if self.classes:
             x = nn.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
             x = self._dense(self.classes, "head")(x)

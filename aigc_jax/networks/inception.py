@@ -25,7 +25,7 @@ from jax import Array
 from jax.nn import initializers
 
 from aigc_jax.networks.googlenet import Unit, centred
-from aigc_jax.networks.layers import Dense, avg_pool, max_pool
+from aigc_jax.networks.layers import Dense, avg_pool, max_pool, mean_over_space
 
 Step = tuple[int, tuple[int, int]]  # channels and kernel of one convolution
 ONE, THREE, FIVE, WIDE, TALL = (1, 1), (3, 3), (5, 5), (1, 7), (7, 1)
@@ -127,8 +127,7 @@ class InceptionV3(nn.Module):
             largest = self.fid and index == self.last - 1
             x = self._module(f"mixed_7{next(names)}", MODULE_E, x, train, split=SPLIT, largest=largest)
 
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
-        features["pooled"] = x
+        features["pooled"] = x = mean_over_space(x)  # [B, D]
         if self.classes:
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
             x = self._dense(0.1, "head")(x)

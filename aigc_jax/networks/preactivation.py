@@ -21,17 +21,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, max_pool
-from aigc_jax.networks.resnet import cifar_widths
+from aigc_jax.networks import resnet
+from aigc_jax.networks.layers import BatchNorm, Dense, activation, max_pool, mean_over_space
+from aigc_jax.networks.resnet import cifar_widths, conv, he_normal, padded
 
-SIZES = {
-    "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
-    "34": dict(depths=(3, 4, 6, 3), bottleneck=False),
-    "50": dict(depths=(3, 4, 6, 3), bottleneck=True),
-    "101": dict(depths=(3, 4, 23, 3), bottleneck=True),
-    "152": dict(depths=(3, 8, 36, 3), bottleneck=True),
-}
-"""Those of ResNet; 18 and 34 are timm's, not the paper's."""
+SIZES = resnet.SIZES
+"""18 and 34 are timm's, not the paper's."""
 
 
 def cifar(depth: int, bottleneck: bool, width: float = 1.0) -> dict[str, Any]:
@@ -69,15 +64,14 @@ class PreActivation(nn.Module):
             y = activation(self.activation)(BatchNorm(dtype=self.dtype, name=f"norm_{index}")(y, train))
             if index == 1 and self.shortcut:
                 x = self._shortcut(y)
-            zero = self.zero_last and index == len(layers)
-            y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}", zero=zero)(y)
+            init = initializers.zeros if self.zero_last and index == len(layers) else he_normal
+            y = conv(width, kernel, stride, self.dtype, f"conv_{index}", init)(y)
         return x + y
 
     def _shortcut(self, x: Array) -> Array:
         if self.shortcut == "projection":
-            return _conv(self.out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
-        x = x[:, :: self.stride, :: self.stride]
-        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.out - x.shape[-1])))
+            return conv(self.out, 1, self.stride, self.dtype, "conv_shortcut")(x)
+        return padded(x, self.stride, self.out)
 
 
 class PreActivationResNet(nn.Module):
@@ -113,9 +107,8 @@ class PreActivationResNet(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> tuple[Array, dict[str, Array]]:
         large = self.stem == "imagenet"
-        x = _conv(
-            self.stem_width or self.widths[0], 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem"
-        )(x)
+        width = self.stem_width or self.widths[0]
+        x = conv(width, 7 if large else 3, 2 if large else 1, self.dtype, "conv_stem")(x)
         if large:
             x = max_pool(x, window=3, stride=2, padding=1)
         features = {"stem": x}
@@ -128,14 +121,8 @@ class PreActivationResNet(nn.Module):
                                   self.activation, self.dtype, name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
             features[f"stage_{stage}"] = x
         x = activation(self.activation)(BatchNorm(dtype=self.dtype, name="norm_last")(x, train))
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
-        features["pooled"] = x
+        features["pooled"] = x = mean_over_space(x)  # [B, D]
         if self.classes:
             init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
             x = Dense(self.classes, kernel_init=init, dtype=self.dtype, name="head")(x)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32)), features
-
-
-def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str, zero: bool = False) -> Conv:
-    init = initializers.zeros if zero else initializers.variance_scaling(2.0, "fan_out", "normal")
-    return Conv(width, (kernel, kernel), stride, kernel // 2, use_bias=False, kernel_init=init, dtype=dtype, name=name)

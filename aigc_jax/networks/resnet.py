@@ -23,8 +23,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import initializers
+from jax.nn.initializers import Initializer
 
-from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, max_pool
+from aigc_jax.networks.layers import BatchNorm, Conv, Dense, activation, max_pool, mean_over_space
 
 SIZES = {
     "18": dict(depths=(2, 2, 2, 2), bottleneck=False),
@@ -74,7 +75,7 @@ class Residual(nn.Module):
         for index, (kernel, stride, width) in enumerate(layers, start=1):
             last = index == len(layers)
             scale = initializers.zeros if last and self.zero_last else initializers.ones
-            y = _conv(width, kernel, stride, self.dtype, name=f"conv_{index}")(y)
+            y = conv(width, kernel, stride, self.dtype, f"conv_{index}")(y)
             y = BatchNorm(scale_init=scale, dtype=self.dtype, name=f"norm_{index}")(y, train)
             y = y if last else nn.relu(y)
         return activation(self.activation)(y + self._shortcut(x, train))
@@ -83,9 +84,8 @@ class Residual(nn.Module):
         if self.stride == 1 and x.shape[-1] == self.out:
             return x
         if self.shortcut == "pad":
-            x = x[:, :: self.stride, :: self.stride]
-            return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.out - x.shape[-1])))
-        x = _conv(self.out, 1, self.stride, self.dtype, name="conv_shortcut")(x)
+            return padded(x, self.stride, self.out)
+        x = conv(self.out, 1, self.stride, self.dtype, "conv_shortcut")(x)
         return BatchNorm(dtype=self.dtype, name="norm_shortcut")(x, train)
 
 
@@ -95,6 +95,7 @@ class ResNet(nn.Module):
     classes:      0 leaves the last layer out: the logits are then the pooled features.
     depths:       blocks in each stage.
     widths:       channels of each stage, inside its blocks.
+    bottleneck:   blocks of three convolutions, else of two.
     outs:         channels that the blocks of each stage give; None is widths, four times as many for bottlenecks.
     stem_width:   channels of the first convolution; None is those of the first stage.
     first_stride: of the first stage; the others halve the image.
@@ -134,8 +135,7 @@ class ResNet(nn.Module):
                 x = Residual(width, out, stride, self.bottleneck, self.shortcut, self.stride_first, self.zero_last,
                              self.activation, self.dtype, name=f"stage_{stage}_block_{index}")(x, train)  # fmt: skip
             features[f"stage_{stage}"] = x
-        x = jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
-        features["pooled"] = x
+        features["pooled"] = x = mean_over_space(x)  # [B, D]
         if self.classes:
             init = initializers.variance_scaling(1 / 3, "fan_in", "uniform")
             x = Dense(self.classes, kernel_init=init, dtype=self.dtype, name="head")(x)
@@ -144,17 +144,22 @@ class ResNet(nn.Module):
     def _stem(self, x: Array, train: bool) -> Array:
         large = self.stem == "imagenet"
         width = self.stem_width or self.widths[0]
-        x = _conv(width, 7 if large else 3, 2 if large else 1, self.dtype, name="conv_stem")(x)
+        x = conv(width, 7 if large else 3, 2 if large else 1, self.dtype, "conv_stem")(x)
         x = activation(self.activation)(BatchNorm(dtype=self.dtype, name="norm_stem")(x, train))
         if not large:
             return x
         return max_pool(x, window=3, stride=2, padding=1)
 
 
-_he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
+he_normal = initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-def _conv(width: int, kernel: int, stride: int, dtype: Any, name: str) -> Conv:
-    around = (kernel // 2, kernel // 2)
-    return Conv(width, (kernel, kernel), (stride, stride), (around, around), use_bias=False, kernel_init=_he_normal,
-                dtype=dtype, name=name)  # fmt: skip
+def conv(width: int, kernel: int, stride: int, dtype: Any, name: str, init: Initializer = he_normal) -> Conv:
+    """A convolution without bias, half its kernel of zeros on every side."""
+    return Conv(width, (kernel, kernel), stride, kernel // 2, use_bias=False, kernel_init=init, dtype=dtype, name=name)
+
+
+def padded(x: Array, stride: int, out: int) -> Array:
+    """Option A: every `stride`th pixel of x [B, H, W, C], and zeros for the channels from C to `out`."""
+    x = x[:, ::stride, ::stride]
+    return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, out - x.shape[-1])))

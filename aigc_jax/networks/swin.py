@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from aigc_jax.networks.layers import Dense, LayerNorm, attention, linear_rates, pair, patchify
+from aigc_jax.networks.layers import Dense, LayerNorm, attention, linear_rates, mean_over_space, pair, patchify
 from aigc_jax.networks.transformer_block import SMALL, Block, patch_map, qkv, split_heads
 
 SIZES = {
@@ -108,7 +108,7 @@ class Swin(nn.Module):
                 x = step(block, x, drop if train and drop else None)
             features[f"stage_{stage}"] = x
         features["tokens"] = x = LayerNorm(self.eps, dtype=self.dtype, name="norm")(x)
-        features["pooled"] = jnp.mean(x, (1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))  # [B, D]
+        features["pooled"] = mean_over_space(x)  # [B, D]
         if not self.classes:
             return features["pooled"], features
         logits = Dense(self.classes, kernel_init=SMALL, dtype=self.dtype, name="head")(features["pooled"])

@@ -7,7 +7,7 @@ from aigc_jax.networks.layers.dense import Dense, linear
 from aigc_jax.networks.layers.drop_path import DropPath, drop_path, linear_rates
 from aigc_jax.networks.layers.norms import BatchNorm, GroupNorm, LayerNorm, RMSNorm, local_response_norm
 from aigc_jax.networks.layers.patches import pair, patchify, unfold
-from aigc_jax.networks.layers.pooling import adaptive_avg_pool, avg_pool, max_pool
+from aigc_jax.networks.layers.pooling import adaptive_avg_pool, avg_pool, max_pool, mean_over_space
 from aigc_jax.networks.layers.positions import resample_positions, sinusoidal, timestep_embedding
 from aigc_jax.networks.layers.recurrence import elman, gru, lstm
 
@@ -38,6 +38,7 @@ __all__ = [
     "local_response_norm",
     "lstm",
     "max_pool",
+    "mean_over_space",
     "pair",
     "patchify",
     "resample_positions",

@@ -60,6 +60,11 @@ def avg_pool(x: Array, window: int, stride: int, padding: int = 0, count_padding
     return sums / jnp.asarray(down[:, None, None] * across[:, None], x.dtype)
 
 
+def mean_over_space(x: Array) -> Array:
+    """[B, H, W, C] -> [B, C], in float32 at least: sums over a whole map are too long for half precision."""
+    return jnp.mean(x, axis=(1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+
+
 def adaptive_avg_pool(x: Array, size: int) -> Array:
     """[B, H, W, C] -> [B, size, size, C]: cell i of n is the mean of rows floor(i H / n) to ceil((i + 1) H / n) - 1.
 
