@@ -14,6 +14,11 @@ class RunError(Exception):
     """A run that failed for a reason that lies outside the call: full disk, non-finite loss, lost device. Exit code 1."""
 
 
+def some(names: list[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def nearest(name: str, known: Iterable[str], what: str) -> str:
     """`unknown WHAT 'nmae': did you mean 'name'?`, or the list of all where nothing is near."""
     known = sorted(known)

@@ -45,6 +45,14 @@ def activation(config: Config, name: str, default: str) -> str:
     return value
 
 
+def timm_activation(options: Config, default: str) -> str:
+    """The name here of timm's `act_layer`. Raises UserError for one that no network here knows."""
+    value = options.get("act_layer") or default
+    if value not in TIMM_ACTIVATIONS:
+        raise UserError(f"config.json: act_layer: {nearest(str(value), TIMM_ACTIVATIONS, 'activation')}")
+    return TIMM_ACTIVATIONS[value]
+
+
 def labels(config: Config) -> int:
     """How many classes a configuration of transformers names: two where it says nothing."""
     if config.get("id2label") is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from aigc_jax.networks.densenet import SIZES, DenseNet
-from aigc_jax.pretrained.config import Config, Shapes, activation, only, torch_options
+from aigc_jax.pretrained.config import Config, Shapes, only, timm_activation, torch_options
 from aigc_jax.pretrained.images import image_network
 from aigc_jax.pretrained.model import Published
 from aigc_jax.pretrained.tensors import Tensor, batch_norm, conv, dense
@@ -54,7 +54,7 @@ def _published(config: Config, options: dict[str, Any]) -> Published:
         blocks=tuple(options["block_config"]),
         initial=options["num_init_features"],
         inner=options["bn_size"],
-        activation=activation(options, "act_layer", "relu"),
+        activation=timm_activation(options, "relu"),
     )
     # the stem leaves a quarter, and each transition a half, rounded down
     least = 4 * 2 ** (len(module.blocks) - 1) - 3

@@ -22,10 +22,20 @@ from aigc_jax.networks.efficientnet import (
     scaled_channels,
     scaled_repeats,
 )
-from aigc_jax.pretrained.config import Config, Shapes, activation, bare, labels, only, side, torch_options
+from aigc_jax.pretrained.config import (
+    Config,
+    Shapes,
+    activation,
+    bare,
+    labels,
+    only,
+    side,
+    timm_activation,
+    torch_options,
+)
 from aigc_jax.pretrained.images import image_network, logits_only
 from aigc_jax.pretrained.model import Published
-from aigc_jax.pretrained.tensors import Tensor, batch_norm, conv, dense, patches
+from aigc_jax.pretrained.tensors import POINTS, Tensor, conv_norm, dense
 
 Pair = tuple[str, str]  # names of two layers: a convolution and the norm that follows, or both of a gate
 Layer = Literal["expand", "depthwise", "gate", "project"]
@@ -80,7 +90,7 @@ def timm(config: Config, stored: Shapes) -> Published:
         depth,
         padding="SAME" if only(options, "pad_type", "", "", "same") else "symmetric",
         divisor=options["channel_divisor"],
-        activation=activation(options, "act_layer", "swish"),
+        activation=timm_activation(options, "swish"),
         pooling=POOLINGS[only(options, "global_pool", "avg", "avg", "max")],
         eps=options["bn_eps"],
     )
@@ -144,22 +154,18 @@ def _tensors(
     module: EfficientNet, stem: Pair, layer: Callable[[int, int, Layer], Pair], top: Pair, head: str
 ) -> list[Tensor]:
     """layer: (stage from 1, block from 0, name of the layer) -> their names."""
-
-    def pair(at: str, name: str, theirs: Pair) -> list[Tensor]:
-        return conv(f"{at}conv_{name}", theirs[0]) + batch_norm(f"{at}norm_{name}", theirs[1])
-
-    found = pair("", "stem", stem)
+    found = conv_norm("", "stem", stem)
     for number, (stage, repeats) in enumerate(zip(module.stages, _repeats(module)), start=1):
         for index in range(repeats):
             at = f"stage_{number}_block_{index}."
             if stage.expansion != 1:
-                found += pair(at, "expand", layer(number, index, "expand"))
-            found += pair(at, "depthwise", layer(number, index, "depthwise"))
+                found += conv_norm(at, "expand", layer(number, index, "expand"))
+            found += conv_norm(at, "depthwise", layer(number, index, "depthwise"))
             reduce, expand = layer(number, index, "gate")
-            found += dense(f"{at}gate.reduce", reduce, form=patches(1))  # convolutions of 1 x 1 there
-            found += dense(f"{at}gate.expand", expand, form=patches(1))
-            found += pair(at, "project", layer(number, index, "project"))
-    found += pair("", "head", top)
+            found += dense(f"{at}gate.reduce", reduce, form=POINTS)
+            found += dense(f"{at}gate.expand", expand, form=POINTS)
+            found += conv_norm(at, "project", layer(number, index, "project"))
+    found += conv_norm("", "head", top)
     return found + (dense("head", head) if module.classes else [])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from jax import Array
 
 from aigc_jax.networks.inception import InceptionV3
-from aigc_jax.pretrained.config import Config, Shapes, activation, only, torch_options
+from aigc_jax.pretrained.config import Config, Shapes, only, timm_activation, torch_options
 from aigc_jax.pretrained.googlenet import unit
 from aigc_jax.pretrained.images import image_network
 from aigc_jax.pretrained.model import Published
@@ -42,7 +42,7 @@ def timm(config: Config, stored: Shapes) -> Published:
         auxiliary_always=auxiliary,
         count_padding=True,
         eps=options["norm_eps"],
-        activation=activation(options, "act_layer", "relu"),
+        activation=timm_activation(options, "relu"),
     )
     return _published(module, stored, options, least=299 if module.auxiliary else 75)
 

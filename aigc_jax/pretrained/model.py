@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from aigc_jax.errors import UserError
+from aigc_jax.errors import UserError, some
 from aigc_jax.pretrained.files import FLOATS, Folder
 from aigc_jax.pretrained.tensors import Tensor
 
@@ -117,11 +117,11 @@ def assemble(published: Published, folder: Folder) -> Model:
     missing = [names[0] for tensor, names in zip(published.tensors, chosen)
                if tensor.ours and any(name not in folder.stored for name in names)]  # fmt: skip
     if missing:
-        raise UserError(f"{folder.path} lacks {_some(missing)}, which its config.json asks for")
+        raise UserError(f"{folder.path} lacks {some(missing)}, which its config.json asks for")
     spare = {name for tensor in published.tensors for name in tensor.also}
     left = [name for name in folder.stored if name not in wanted | spare]
     if left:
-        raise UserError(f"{folder.path} holds {_some(left)}, for which its config.json leaves no place")
+        raise UserError(f"{folder.path} holds {some(left)}, for which its config.json leaves no place")
     shapes = published.shapes()
     _check_shapes(published, chosen, shapes, folder)
     arrays = dict(folder.read(name for name in folder.stored if name in wanted | spare))
@@ -139,7 +139,7 @@ def assemble(published: Published, folder: Folder) -> Model:
 def disassemble(model: Model) -> dict[str, np.ndarray]:
     """The arrays of a model under the names, and in the types, in which it came; without a source, in float32.
 
-    Raises UserError where a number has changed so that the type it came in does not hold it.
+    Raises UserError where a number has grown beyond the type it came in.
     """
     found: dict[str, np.ndarray] = {}
     flat = flatten_dict(jax.device_get(model.variables), sep=".")
@@ -151,7 +151,15 @@ def disassemble(model: Model) -> dict[str, np.ndarray]:
         parts = zip(tensor.theirs, tensor.form.theirs(np.asarray(flat[tensor.ours])))
         for name, array in parts:
             names = [one for one in (name, *tensor.also) if one in model.kinds] or [name]
-            found |= {one: array.astype(FLOATS[model.kinds.get(one, "F32")]) for one in names}
+            found |= {one: _stored(one, array, model.kinds.get(one, "F32")) for one in names}
+    return found
+
+
+def _stored(name: str, array: np.ndarray, kind: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        found = array.astype(FLOATS[kind])
+    if not np.array_equal(np.isfinite(found), np.isfinite(array)):
+        raise UserError(f"{name} holds {np.abs(array).max():g}, which its type in the files, {kind}, does not reach")
     return found
 
 
@@ -202,7 +210,3 @@ def _check_formulas(published: Published, arrays: dict[str, np.ndarray], folder:
 
 def _float(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

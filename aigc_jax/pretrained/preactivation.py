@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aigc_jax.networks.efficientnet import scaled_channels
 from aigc_jax.networks.preactivation import SIZES, PreActivationResNet
-from aigc_jax.pretrained.config import Config, Shapes, activation, only, torch_options
+from aigc_jax.pretrained.config import Config, Shapes, only, timm_activation, torch_options
 from aigc_jax.pretrained.images import image_network
 from aigc_jax.pretrained.model import Published
 from aigc_jax.pretrained.tensors import POINTS, Tensor, batch_norm, conv, dense
@@ -51,7 +51,7 @@ def timm(config: Config, stored: Shapes) -> Published:
         outs=outs,
         bottleneck=not options["basic"],
         stem_width=scaled_channels(options["stem_chs"], options["width_factor"]),
-        activation=activation(options, "act_layer", "relu"),
+        activation=timm_activation(options, "relu"),
     )
     knobs = {"block": "preactivation", "depth": int(depth)}
     return image_network(module, _tensors(module), "resnet", (224, 224), options["in_chans"], knobs=knobs)

@@ -16,7 +16,7 @@ from aigc_jax.networks.resnet import SIZES, ResNet
 from aigc_jax.pretrained.config import Config, Shapes, activation, bare, labels, only, torch_options
 from aigc_jax.pretrained.images import image_network, logits_only
 from aigc_jax.pretrained.model import Published
-from aigc_jax.pretrained.tensors import Tensor, batch_norm, conv, dense
+from aigc_jax.pretrained.tensors import Tensor, conv_norm, dense
 
 Pair = tuple[str, str]  # names of a convolution and of the norm that follows
 
@@ -82,21 +82,17 @@ torchvision = timm
 
 def _tensors(module: ResNet, stem: Pair, layer: Callable[[int, int, int], Pair], head: str) -> list[Tensor]:
     """layer: (stage from 1, block from 0, layer from 1, or 0 for the shortcut) -> their names."""
-
-    def pair(ours: str, index: str, theirs: Pair) -> list[Tensor]:
-        return conv(f"{ours}conv_{index}", theirs[0]) + batch_norm(f"{ours}norm_{index}", theirs[1])
-
-    found = pair("", "stem", stem)
+    found = conv_norm("", "stem", stem)
     before = module.stem_width
     outs = module.outs or module.widths
     for stage, (depth, out) in enumerate(zip(module.depths, outs), start=1):
         for block in range(depth):
             at = f"stage_{stage}_block_{block}."
             for index in range(1, 4 if module.bottleneck else 3):
-                found += pair(at, str(index), layer(stage, block, index))
+                found += conv_norm(at, str(index), layer(stage, block, index))
             strided = block == 0 and (stage > 1 or module.first_stride > 1)
             if strided or before != out:
-                found += pair(at, "shortcut", layer(stage, block, 0))
+                found += conv_norm(at, "shortcut", layer(stage, block, 0))
             before = out
     return found + (dense("head", head) if module.classes else [])
 

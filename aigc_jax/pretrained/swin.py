@@ -31,6 +31,9 @@ from aigc_jax.pretrained.model import Published
 from aigc_jax.pretrained.tensors import LEADING, Tensor, dense, norm, plain
 
 TINY: dict[str, Any] = SIZES["T"]
+PORTED = dict(index="attn.relative_position_index", table="attn.relative_position_bias_table", mask="attn_mask",
+              norm="norm")  # fmt: skip
+"""Names that timm and torchvision share."""
 
 
 def transformers(config: Config, stored: Shapes) -> Published:
@@ -98,8 +101,7 @@ def timm(config: Config, stored: Shapes) -> Published:
         if isinstance(options[name], (list, tuple)) and (name == "mlp_ratio" or len(options[name]) != 2):
             raise UserError(f"config.json: {name} = {options[name]} is not supported: it must be one for all stages")
     module = _port(options, side(options["window_size"]), options["qkv_bias"], "axis")
-    ending = dict(index="attn.relative_position_index", table="attn.relative_position_bias_table", mask="attn_mask")
-    names = dict(ending, patches="patch_embed.proj", norm_patches="patch_embed.norm", norm="norm", head=head)
+    names = dict(PORTED, patches="patch_embed.proj", norm_patches="patch_embed.norm", head=head)
     tensors = _tensors(
         module,
         names,
@@ -123,8 +125,7 @@ def torchvision(config: Config, stored: Shapes) -> Published:
         only(options, name, None, None)
     window = side(options["window_size"])
     module = _port(options, window, True, "full")
-    ending = dict(index="attn.relative_position_index", table="attn.relative_position_bias_table", mask="attn_mask")
-    names = dict(ending, patches="features.0.0", norm_patches="features.0.2", norm="norm", head="head")
+    names = dict(PORTED, patches="features.0.0", norm_patches="features.0.2", head="head")
     tensors = _tensors(
         module,
         names,

@@ -112,6 +112,11 @@ def merged(ours: str, theirs: tuple[str, ...], bias: bool = True) -> list[Tensor
     return [kernel, biases] if bias else [kernel]
 
 
+def conv_norm(at: str, name: str, theirs: tuple[str, str]) -> list[Tensor]:
+    """A convolution and the norm that follows: ours are `conv_name` and `norm_name` below `at`, "" or ending in a dot."""
+    return conv(f"{at}conv_{name}", theirs[0]) + batch_norm(f"{at}norm_{name}", theirs[1])
+
+
 def spare(stored: Iterable[str], *starts: str) -> list[Tensor]:
     """Arrays of a file that the network has no use for, by the beginnings of their names: kept for the way back."""
     return [Tensor("", (name,)) for name in stored if name.startswith(starts)]

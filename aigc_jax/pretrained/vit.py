@@ -16,7 +16,6 @@ from aigc_jax.errors import UserError
 from aigc_jax.networks.vit import SIZES, ViT
 from aigc_jax.pretrained.blocks import NEW, TIMM, Names, block, check_heads, old, patch_map
 from aigc_jax.pretrained.config import (
-    TIMM_ACTIVATIONS,
     Config,
     Shapes,
     activation,
@@ -25,6 +24,7 @@ from aigc_jax.pretrained.config import (
     labels,
     only,
     side,
+    timm_activation,
     torch_options,
 )
 from aigc_jax.pretrained.images import Outputs, image_network, logits_only
@@ -130,7 +130,7 @@ def timm(config: Config, stored: Shapes) -> Published:
         layer_scale=options["init_values"] or None,
         norm_first=options["pre_norm"],
         pool_first=pool_first,
-        activation=TIMM_ACTIVATIONS[options["act_layer"] or "gelu"],
+        activation=timm_activation(options, "gelu"),
         initializer="deit",
     )
     names = dict(
@@ -204,7 +204,6 @@ def _refuse(options: dict[str, Any], second: bool) -> None:
     for name in ("norm_layer", "embed_norm_layer"):
         only(options, name, None, None)
     only(options, "pos_embed", "learn", "learn")
-    only(options, "act_layer", None, None, *TIMM_ACTIVATIONS)
     if second:
         only(options, "global_pool", "token", "token")
         only(options, "class_token", True, True)

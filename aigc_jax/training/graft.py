@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from aigc_jax.core import TrainState
-from aigc_jax.errors import UserError
+from aigc_jax.errors import UserError, some
 from aigc_jax.experiment import Experiment
 from aigc_jax.networks.transformer_block import stacked, unrolled
 from aigc_jax.pretrained import Model, is_published, load
@@ -120,13 +120,13 @@ def shared(
         else:
             misfits.append(f"{name} is {array.shape} there, {wanted[name].shape} here")
     if misfits:
-        raise UserError(f"{folder} does not fit this experiment: {_some(misfits)}")
+        raise UserError(f"{folder} does not fit this experiment: {some(misfits)}")
     if not any(name.startswith("params.") for name in taken):
         raise UserError(f"{folder} shares no parameter with this experiment, by name and shape")
     if heads:
-        say(f"{_some(heads)} begin anew: {classes[0]} classes in {folder}, {classes[1]} here")
+        say(f"{some(heads)} begin anew: {classes[0]} classes in {folder}, {classes[1]} here")
     if missing:
-        say(f"{_some(missing)} begin anew: {folder} has none")
+        say(f"{some(missing)} begin anew: {folder} has none")
     return taken
 
 
@@ -164,7 +164,3 @@ def classes_of(experiment: Experiment) -> int:
     key = jax.eval_shape(lambda: jax.random.key(0))
     logits = jax.eval_shape(experiment.method.predict, state_shapes(experiment), dict(experiment.data.spec), key)
     return logits.shape[-1]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
