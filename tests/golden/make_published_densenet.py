@@ -11,7 +11,7 @@ from typing import Any
 import published
 import reference
 import torch
-from make_published_resnet import answer, timm, torchvision
+from published import answer, timm, torchvision
 
 PATH = Path(__file__).with_name("published_densenet.npz")
 

@@ -7,36 +7,13 @@ the width of a network: theirs are B0, on small images.
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import published
 import reference
 import torch
+from published import answer, timm, torchvision, transformers
 
 PATH = Path(__file__).with_name("published_efficientnet.npz")
-
-
-def transformers(kind: str, **fields: Any) -> tuple[torch.nn.Module, None]:
-    library = reference.library("transformers")
-    return getattr(library, kind)(library.EfficientNetConfig(**fields)), None
-
-
-def timm(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The configuration has what timm writes and its users read: architecture, classes, arguments of the builder."""
-    model = reference.library("timm").create_model(name, **arguments)
-    return model, {"architecture": name, "num_classes": model.num_classes, "model_args": arguments}
-
-
-def torchvision(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
-    model = getattr(reference.library("torchvision.models"), name)(weights=None, **arguments)
-    return model, {"library_name": "torchvision", "architecture": name, **arguments}
-
-
-def answer(model: torch.nn.Module, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-    found = model(pixel_values)
-    if isinstance(found, torch.Tensor):
-        return {"logits": found}
-    return {name: found[name] for name in ("logits", "last_hidden_state", "pooler_output") if name in found}
 
 
 def images(height: int, width: int, channels: int = 3) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import reference
 import torch
 from make_googlenet import CLASSES
 from make_googlenet import published as net
-from make_published_resnet import torchvision
+from published import torchvision
 
 PATH = Path(__file__).with_name("published_googlenet.npz")
 
@@ -41,4 +41,4 @@ PUBLIC = {
 }
 
 if __name__ == "__main__":
-    published.main(PATH, SMALL, PUBLIC, answer, bundle=True)
+    published.main(PATH, SMALL, PUBLIC, answer)

@@ -15,7 +15,7 @@ import published
 import reference
 import torch
 from make_inception import CLASSES
-from make_published_resnet import timm, torchvision
+from published import sized, timm, torchvision
 
 PATH = Path(__file__).with_name("published_inception.npz")
 
@@ -47,12 +47,6 @@ def answer(model: torch.nn.Module, pixel_values: torch.Tensor) -> dict[str, torc
     return dict(zip(("logits", "aux_logits"), found)) if isinstance(found, tuple) else {"logits": found}
 
 
-def large(make: published.Maker) -> published.Maker:
-    """Its public folders have the images that it is made for."""
-    make.size = 299
-    return make
-
-
 SMALL = {
     "torchvision": (partial(narrow_torchvision, transform_input=True), {"pixel_values": reference.images(2, 299, 303)}),
     "timm": (partial(narrow_timm, in_chans=2, norm_eps=0.01, act_layer="silu"),
@@ -60,11 +54,15 @@ SMALL = {
     "head": (partial(narrow_timm, aux_logits=True), {"pixel_values": reference.images(2, 299, 303)}),
 }  # fmt: skip
 PUBLIC = {
-    "timm_inception_v3": large(partial(timm, "inception_v3")),
-    "timm_inception_v3_head": large(partial(timm, "inception_v3", aux_logits=True)),
-    "torchvision_inception_v3": large(partial(torchvision, "inception_v3", init_weights=False, transform_input=True)),
-    "torchvision_inception_v3_plain": large(partial(torchvision, "inception_v3", init_weights=False, aux_logits=False)),
+    "timm_inception_v3": sized(299, partial(timm, "inception_v3")),
+    "timm_inception_v3_head": sized(299, partial(timm, "inception_v3", aux_logits=True)),
+    "torchvision_inception_v3": sized(
+        299, partial(torchvision, "inception_v3", init_weights=False, transform_input=True)
+    ),
+    "torchvision_inception_v3_plain": sized(
+        299, partial(torchvision, "inception_v3", init_weights=False, aux_logits=False)
+    ),
 }
 
 if __name__ == "__main__":
-    published.main(PATH, SMALL, PUBLIC, answer, bundle=True)
+    published.main(PATH, SMALL, PUBLIC, answer)

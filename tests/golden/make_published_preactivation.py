@@ -9,7 +9,7 @@ from pathlib import Path
 
 import published
 import reference
-from make_published_resnet import answer, timm
+from published import answer, timm
 
 PATH = Path(__file__).with_name("published_preactivation.npz")
 IMAGES = reference.images(3, 67, 61)

@@ -6,38 +6,12 @@ and compares; `--folders DIR PATTERN` writes public sizes (published.py).
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import published
 import reference
-import torch
+from published import answer, timm, torchvision, transformers
 
 PATH = Path(__file__).with_name("published_resnet.npz")
-
-
-def transformers(kind: str, **fields: Any) -> tuple[torch.nn.Module, None]:
-    library = reference.library("transformers")
-    return getattr(library, kind)(library.ResNetConfig(**fields)), None
-
-
-def timm(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The configuration has what timm writes and its users read: architecture, classes, arguments of the builder."""
-    model = reference.library("timm").create_model(name, **arguments)
-    return model, {"architecture": name, "num_classes": model.num_classes, "model_args": arguments}
-
-
-def torchvision(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
-    model = getattr(reference.library("torchvision.models"), name)(weights=None, **arguments)
-    return model, {"library_name": "torchvision", "architecture": name, **arguments}
-
-
-def answer(model: torch.nn.Module, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-    found = model(pixel_values)
-    if isinstance(found, torch.Tensor):
-        return {"logits": found}
-    return {name: found[name] for name in ("logits", "last_hidden_state", "pooler_output") if name in found}
-
-
 BASIC = dict(layer_type="basic", embedding_size=5, hidden_sizes=[6, 11, 14], depths=[2, 1, 1], num_labels=7)
 BOTTLENECK = dict(embedding_size=6, hidden_sizes=[18, 22, 29], depths=[1, 2, 1], num_channels=2, hidden_act="gelu")
 IMAGES = {"pixel_values": reference.images(3, 35, 43)}

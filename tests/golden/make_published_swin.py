@@ -13,15 +13,9 @@ from typing import Any
 import published
 import reference
 import torch
-from make_published_resnet import answer, timm, torchvision
-from make_published_vit import sized
+from published import answer, sized, timm, torchvision, transformers
 
 PATH = Path(__file__).with_name("published_swin.npz")
-
-
-def transformers(kind: str, **fields: Any) -> tuple[torch.nn.Module, None]:
-    library = reference.library("transformers")
-    return getattr(library, kind)(library.SwinConfig(**fields)), None
 
 
 def own_sizes(**arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import published
 import reference
 import torch
-from make_published_resnet import timm, torchvision
+from published import sized, timm, torchvision
 
 PATH = Path(__file__).with_name("published_vit.npz")
 OUTPUTS = ("logits", "cls_logits", "distillation_logits", "last_hidden_state", "pooler_output")
@@ -40,11 +40,6 @@ def answer(model: torch.nn.Module, pixel_values: torch.Tensor) -> dict[str, torc
     if isinstance(found, torch.Tensor):
         return {"logits": found}
     return {name: found[name] for name in OUTPUTS if found.get(name) is not None}
-
-
-def sized(size: int, make: partial) -> partial:
-    make.size = size
-    return make
 
 
 TINY = dict(hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40, image_size=[12, 20],

@@ -29,7 +29,6 @@ MANY = 5000
 Maker = Callable[[], tuple[torch.nn.Module, dict[str, Any] | None]]
 """() -> (model, its config.json; None where the model writes it itself by `save_pretrained`)."""
 
-
 More = Callable[[Path, dict[str, torch.Tensor]], dict[str, np.ndarray]]
 
 KEPT = r"running_|embed_positions|_layer_norm\.weight|final_logits_bias"
@@ -42,7 +41,6 @@ def main(
     public: Mapping[str, Maker],
     answer: Callable[..., dict],
     more: More | None = None,
-    bundle: bool = False,
 ) -> None:
     """Writes or checks the golden file of the small cases, or the folders of the public ones.
 
@@ -50,7 +48,6 @@ def main(
     public: name -> maker.
     answer: (model, **inputs) -> {output: tensor}; images are [B, C, H, W] there.
     more:   (folder of a small case, inputs) -> what else the golden file holds; it may change the folder's configurations.
-    bundle: the statistics of a case as one array: of so many norms a file would spend most on the entries.
     """
     if "--folders" in sys.argv:
         at = sys.argv.index("--folders")
@@ -63,8 +60,8 @@ def main(
         found: dict[str, np.ndarray] = {}
         for case, (make, inputs) in small.items():
             torch.manual_seed(0)
-            made = described(make, inputs, answer, more)
-            found |= {f"{case}/{key}": value for key, value in (bundled(made) if bundle else made).items()}
+            made = bundled(described(make, inputs, answer, more))
+            found |= {f"{case}/{key}": value for key, value in made.items()}
         return found
 
     golden.main(path, build)
@@ -93,7 +90,7 @@ def described(
 
 
 def bundled(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """With the stored arrays of each type side by side, their names beside them."""
+    """With the stored arrays of each type side by side, their names beside them: a file would spend most on the entries."""
     stored = {name.removeprefix("stored/"): x for name, x in found.items() if name.startswith("stored/")}
     kept = {name: x for name, x in found.items() if not name.startswith("stored/")}
     for kind in sorted({str(x.dtype) for x in stored.values()}):
@@ -169,6 +166,38 @@ def outputs(model: torch.nn.Module, inputs: dict[str, torch.Tensor], answer: Cal
 def as_ours(x: torch.Tensor) -> np.ndarray:
     """Four axes are those of images: channels last."""
     return np.ascontiguousarray((x.permute(0, 2, 3, 1) if x.ndim == 4 else x).detach().numpy())
+
+
+def transformers(kind: str, **fields: Any) -> tuple[torch.nn.Module, None]:
+    """A class of transformers with a configuration of its family."""
+    library = reference.library("transformers")
+    family = kind.partition("For")[0].removesuffix("Model")
+    return getattr(library, kind)(getattr(library, f"{family}Config")(**fields)), None
+
+
+def timm(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The configuration has what timm writes and its users read: architecture, classes, arguments of the builder."""
+    model = reference.library("timm").create_model(name, **arguments)
+    return model, {"architecture": name, "num_classes": model.num_classes, "model_args": arguments}
+
+
+def torchvision(name: str, **arguments: Any) -> tuple[torch.nn.Module, dict[str, Any]]:
+    model = getattr(reference.library("torchvision.models"), name)(weights=None, **arguments)
+    return model, {"library_name": "torchvision", "architecture": name, **arguments}
+
+
+def answer(model: torch.nn.Module, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a network of images gives, with or without a head."""
+    found = model(pixel_values)
+    if isinstance(found, torch.Tensor):
+        return {"logits": found}
+    return {name: found[name] for name in ("logits", "last_hidden_state", "pooler_output") if name in found}
+
+
+def sized(size: int, make: Maker) -> Maker:
+    """A maker whose public folder has images of that size."""
+    make.size = size
+    return make
 
 
 def write_folder(folder: Path, make: Maker, answer: Callable[..., dict]) -> None:
