@@ -9,9 +9,9 @@ and softmax. The paper's model has 63,045,632 parameters at its 37,000 units, th
 (big 28.4) English to German, with compounds split.
 
 `multi30k` is a net of 4 layers of 128 and 2.5 million parameters, as the smallest of arXiv:2105.14462, which published 41.0
-BLEU on tokenised text. The laptop net has one layer of 64 on either side, a table of the source's own since words and
-figures share nothing, and norms before the branches; it writes 998 of 1,000 numbers held out without a
-mistake.
+BLEU on tokenised text; 4,000 steps, 18 epochs, reach 38.3. The laptop net has one layer of 64 on either side, a table of the
+source's own since words and figures share nothing, and norms before the branches; it writes 998 of 1,000 numbers held out
+without a mistake.
 """
 
 from __future__ import annotations
