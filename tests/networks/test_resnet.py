@@ -212,3 +212,9 @@ def test_initial_kernels_are_he_normal_by_fan_out():
 def test_a_cifar_depth_is_six_n_plus_two(depth):
     with pytest.raises(ValueError, match=f"6 n \\+ 2 layers .* not {depth}"):
         cifar(depth)
+
+
+def test_the_width_of_a_cifar_net_is_a_whole_number_of_channels():
+    assert cifar(20, 0.5)["widths"] == (8, 16, 32)
+    with pytest.raises(ValueError, match="width of 0.3 are 4.8"):
+        cifar(20, 0.3)
