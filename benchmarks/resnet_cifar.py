@@ -209,7 +209,7 @@ def row(seed: int, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means and deviations over the seeds, in per cent of the test set."""
+    """Means and deviations over the seeds, in per cent of the test set, and the standard error of the difference."""
     percent = {side: [100 * one[f"{side}_accuracy"] for one in rows] for side in ("ours", "torch")}
     mean = {side: statistics.mean(values) for side, values in percent.items()}
     spread = {side: statistics.stdev(values) if len(values) > 1 else 0.0 for side, values in percent.items()}
@@ -222,6 +222,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "reached": abs(difference) <= GOAL,
         "ours_deviation": round(spread["ours"], 2),
         "torch_deviation": round(spread["torch"], 2),
+        "difference_error": round(math.hypot(*spread.values()) / math.sqrt(len(rows)), 2),
     }
 
 

@@ -49,7 +49,7 @@ PRESETS = {
     "cifar-v2-1001": dict(net="cifar", block="preactivation-bottleneck", depth=1001, data="tfds:cifar10", classes=10,
                           size=32, steps=128_000, batch_size=64, falls=(0.5, 0.75), warmup=400),
     "cifar-20-half": dict(net="cifar", depth=20, width=0.5, data="files:cifar10_subset#5000", classes=10, size=32,
-                          steps=400, batch_size=100, falls=()),
+                          steps=1200, batch_size=100, falls=()),
     "mnist": dict(net="cifar", depth=8, data="files:mnist", classes=10, size=28, channels=1, pad=2, flip=False,
                   steps=1880, batch_size=128, falls=(), warmup=20),
     "laptop": dict(net="cifar", depth=8, data="digits", classes=10, size=8, channels=1, pad=1, flip=False,
