@@ -53,8 +53,9 @@ def train(arguments: argparse.Namespace) -> None:
 
     mesh = parse_mesh(arguments.mesh) if arguments.mesh else None
     knobs = arguments.knobs
-    if arguments.init_from:
-        knobs = {**adopted(find(arguments.name), arguments.init_from), **knobs}
+    began_from = arguments.init_from or (arguments.workdir if arguments.resume else None)
+    if began_from and (arguments.init_from or (began_from / "config.json").exists()):
+        knobs = {**adopted(find(arguments.name), began_from, knobs), **knobs}
     experiment = load(arguments.name, arguments.preset, **knobs)
     if (arguments.steps or 0) > experiment.steps and "steps" in experiment.config["knobs"]:
         experiment = load(arguments.name, arguments.preset, **knobs, steps=arguments.steps)

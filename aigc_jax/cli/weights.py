@@ -16,6 +16,9 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, metavar="SOURCE_DIR", help="config.json and safetensors, as hubs have them"
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the run folder to make")
+    parser.epilog = (
+        "With SOURCE_DIR and DIR given, --help also shows the knobs of its experiment: data, batch size, ..."
+    )
 
 
 def from_published(arguments: argparse.Namespace) -> tuple[Entry, dict[str, Any]]:
@@ -52,24 +55,32 @@ def export_weights(arguments: argparse.Namespace) -> None:
     print(export_weights(arguments.folder, arguments.target, arguments.like))
 
 
-def adopted(entry: Entry, folder: Path) -> dict[str, Any]:
+NETWORK = ("channels", "depth", "depths", "heads", "patch", "pool", "width", "window")
+"""Knobs that published weights settle: another value would be recorded and not used."""
+
+
+def adopted(entry: Entry, folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """The knobs with which an experiment has the network of a folder to begin from: of published weights, or of a run of
     the same experiment that began from some; {} for any other run.
 
-    Raises UserError for published weights of another experiment.
+    given: knobs of the command line.
+
+    Raises UserError where there is no folder, for published weights of another experiment, and for a knob given that the
+    weights settle otherwise.
     """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: --init-from takes a run, or a folder of published weights")
     from aigc_jax.pretrained.files import read_config
     from aigc_jax.pretrained.layouts import published
     from aigc_jax.pretrained.origin import is_published, knobs_of
     from aigc_jax.training.folder import read_json
 
-    if not is_published(folder):
-        donor = read_json(folder / "config.json")
-        config = donor.get("knobs", {}).get("published")
-        if not config or donor.get("experiment") != entry.name:
-            return {}
-    else:
+    if is_published(folder):
         config = read_config(folder)
+    else:
+        config = read_json(folder / "config.json").get("knobs", {}).get("published")
+        if not config:
+            return {}
     described = published(config)
     if described.experiment != entry.name:
         raise UserError(
@@ -77,4 +88,7 @@ def adopted(entry: Entry, folder: Path) -> dict[str, Any]:
         )
     has = signature(entry)
     found = {name: value for name, value in knobs_of(config, described).items() if name not in ("classes", "size")}
+    for name in NETWORK:
+        if name in found and given.get(name, found[name]) != found[name]:
+            raise UserError(f"{name} is that of the weights in {folder}, {found[name]}, and cannot be {given[name]}")
     return {name: value for name, value in found.items() if name in has}

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aigc_jax.errors import UserError
 from aigc_jax.pretrained.files import open_folder, write_folder
 from aigc_jax.pretrained.layouts import published
 from aigc_jax.pretrained.model import Model, Published, assemble, disassemble
@@ -28,7 +29,11 @@ def load(folder: str | Path) -> Model:
     tensors that are missing, left over or of another shape than the configuration says: it names them.
     """
     opened = open_folder(folder)
-    return assemble(published(opened.config, {name: one.shape for name, one in opened.stored.items()}), opened)
+    try:
+        described = published(opened.config, {name: one.shape for name, one in opened.stored.items()})
+    except UserError as error:
+        raise UserError(f"{opened.path}: {error}") from None
+    return assemble(described, opened)
 
 
 def network(config: Mapping[str, Any], **fields: Any) -> Any:

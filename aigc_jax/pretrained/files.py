@@ -73,7 +73,9 @@ def open_folder(path: str | Path) -> Folder:
 def read_config(path: Path) -> dict[str, Any]:
     """config.json of a folder. Raises UserError where it is missing or damaged."""
     if not path.is_dir():
-        raise UserError(f"no folder {path}")
+        raise UserError(
+            f"no folder {path}: weights are read from a local folder, to which a hub's are downloaded first"
+        )
     if not (path / CONFIG).exists():
         raise UserError(f"{path} holds no published weights: there is no {CONFIG}")
     return _read_json(path / CONFIG)

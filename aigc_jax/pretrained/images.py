@@ -63,6 +63,8 @@ def image_network(
             raise UserError(f"pixel_values must be {wanted}, channels last, not {list(given.shape)}")
         if given.shape[1] < down or given.shape[2] < across:
             raise UserError(f"images must be at least {down} x {across}, not {given.shape[1]} x {given.shape[2]}")
+        if given.dtype.kind != "f":
+            raise UserError(f"pixel_values must be floats, scaled and normalised as for its library, not {given.dtype}")
         rows, columns = cut(given.shape[1:3])
         return {"pixel_values": np.asarray(given[:, :rows, :columns], np.float32)}
 

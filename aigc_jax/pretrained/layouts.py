@@ -11,7 +11,7 @@ import importlib
 import re
 from typing import Any, Literal
 
-from aigc_jax.errors import UserError, nearest
+from aigc_jax.errors import UserError
 from aigc_jax.pretrained.config import Config, Shapes
 from aigc_jax.pretrained.model import Published
 
@@ -82,10 +82,14 @@ def _family(config: Config) -> tuple[Layout, str]:
     layout = layout_of(config)
     if layout == "transformers":
         if config["model_type"] not in TRANSFORMERS:
-            raise UserError(f"config.json: {nearest(str(config['model_type']), TRANSFORMERS, 'model_type')}")
+            known = ", ".join(TRANSFORMERS)
+            raise UserError(f"config.json: unknown model_type {config['model_type']!r}: there are {known}")
         return layout, TRANSFORMERS[config["model_type"]]
     patterns, name = (TIMM if layout == "timm" else TORCHVISION), str(config["architecture"]).partition(".")[0]
     for pattern, family in patterns.items():
         if re.fullmatch(pattern, name):
             return layout, family
-    raise UserError(f"config.json: no architecture {name!r} of {layout} is known here: there are {', '.join(patterns)}")
+    known = ", ".join(sorted(set(patterns.values())))
+    raise UserError(
+        f"config.json: no architecture {name!r} of {layout} is known here, only those of docs/weights.md: {known}"
+    )

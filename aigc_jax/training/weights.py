@@ -33,6 +33,8 @@ def import_weights(source: str | Path, workdir: str | Path, say: Say = print, **
 
     Raises UserError for a folder that cannot be read (see `pretrained.load`), and for a run folder that is not empty.
     """
+    if Path(workdir).is_file() or (Path(workdir).is_dir() and any(Path(workdir).iterdir())):
+        raise UserError(f"{workdir} is not empty: give another folder for the run")
     model = pretrained.load(source)
     experiment = load(model.published.experiment, **{**knobs_of(model.config, model.published), **knobs})
     plan = make_plan(experiment, make_mesh())

@@ -144,6 +144,7 @@ def test_images_of_another_layout_are_refused_with_both_shapes(folder):
         (dict(pixel_values=np.ones((2, 3, 16, 16))), r"\[2, 3, 16, 16\]"),
         (dict(pixel_values=np.ones((16, 16, 3))), "channels last"),
         (dict(images=np.ones((2, 16, 16, 3))), "pixel_values"),
+        (dict(pixel_values=np.ones((2, 16, 16, 3), np.uint8)), "uint8"),
     ):
         with pytest.raises(UserError, match=word):
             model(**inputs)

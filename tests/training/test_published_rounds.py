@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -58,11 +59,27 @@ def round_trip(source, folder, **knobs):
     return pretrained.load(folder / "back")
 
 
+def refitted(source, folder, classes, size):
+    """As a round trip, without the run: the arrays of a network of so many classes, for pictures of that size."""
+    model = pretrained.load(source)
+    images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+    wanted = flatten_dict(jax.eval_shape(model.module.clone(classes=classes).init, jax.random.key(0), images), sep=".")
+    came = flatten_dict(model.variables, sep=".")
+    arrays = {path: came[path] if path in came and came[path].shape == leaf.shape else np.zeros(leaf.shape, np.float32)
+              for path, leaf in wanted.items()}  # fmt: skip
+    pretrained.save(refilled(model, unflatten_dict(arrays, sep="."), classes, size), folder / "back")
+    return pretrained.load(folder / "back")
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_other_classes_and_sizes_are_in_the_configuration_that_is_written(case, tmp_path):
     config, knobs = CASES[case]
     source = made(config, tmp_path / "source")
-    after, before = round_trip(source, tmp_path, classes=10, **knobs), pretrained.load(source)
+    if case in ("resnet", "timm_vit"):  # that a run is made and written is the same for all
+        after = round_trip(source, tmp_path, classes=10, **knobs)
+    else:
+        after = refitted(source, tmp_path, 10, knobs["size"])
+    before = pretrained.load(source)
     assert after.module.classes == 10 and not {"label_names", "label_descriptions"} & set(after.config)
     assert after.config.get("id2label") is None or len(after.config["id2label"]) == 10
     if after.published.fixed:
@@ -76,7 +93,7 @@ def test_other_classes_and_sizes_are_in_the_configuration_that_is_written(case, 
 def test_another_size_alone_is_in_the_configuration(tmp_path):
     config, _ = CASES["timm_swin"]
     config = {**config, "pretrained_cfg": {"input_size": [3, 8, 8]}}
-    model = round_trip(made(config, tmp_path / "source"), tmp_path, size=16)
+    model = refitted(made(config, tmp_path / "source"), tmp_path, 4, 16)
     assert model.config["model_args"]["img_size"] == 16 and model.config["pretrained_cfg"]["input_size"] == [3, 16, 16]
     assert model(pixel_values=np.zeros((1, 16, 16, 3)))["logits"].shape == (1, 4)
 

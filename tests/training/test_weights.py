@@ -64,8 +64,11 @@ def test_fine_tuning_is_one_command_and_its_network_is_written_with_its_own_clas
 ):
     folder = {"source": source, "imported": imported}[began_from]
     words = f"train resnet --preset laptop --init-from {folder} --workdir {tmp_path / 'run'} --steps 2 --quiet"
-    assert main([*words.split(), "--lr", "1e-30", "--weight-decay", "0"]) == 0
+    recipe = ["--lr", "1e-30", "--weight-decay", "0"]
+    assert main([*words.split(), *recipe]) == 0
     assert "head" in capsys.readouterr().err, "that the head begins anew is said"
+    again = words.replace(f"--init-from {folder} ", "").replace("--steps 2", "--steps 3 --resume")
+    assert main([*again.split(), *recipe]) == 0, "a run knows its network"
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "back")]) == 0
     model, before = pretrained.load(tmp_path / "back"), pretrained.load(source)
     assert model.module.classes == 10 and len(model.config["id2label"]) == 10
@@ -104,6 +107,12 @@ def test_a_run_that_began_from_none_is_written_like_a_configuration(source, tmp_
         ("import {empty} {new}", "holds no published weights"),
         ("export {full} {new}", "holds no run"),
         ("train vit --preset laptop --init-from {source} --workdir {new}", "holds weights of resnet"),
+        ("train resnet --preset laptop --init-from {empty} --workdir {new}", "holds no run"),
+        ("train resnet --preset laptop --init-from {new} --workdir {new}", "no folder"),
+        (
+            "train resnet --preset laptop --init-from {source} --channels 1 --workdir {new}",
+            "channels is that of the weights",
+        ),
         ("import {source} {new} --depht 3", "unknown option '--depht'"),
     ],
 )
