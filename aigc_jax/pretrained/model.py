@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,10 +96,6 @@ class Model:
             raise UserError(f"{type(self.module).__name__} does not write: call it for its outputs")
         with jax.default_matmul_precision("highest"):
             return self.published.generate(self.variables, self.generation, inputs)
-
-    def replaced(self, variables: Variables) -> Model:
-        """The same network with other arrays, such as fine-tuned ones."""
-        return replace(self, variables=variables)
 
     @cached_property
     def _outputs(self) -> Callable:

@@ -1,11 +1,12 @@
 """MADE: a masked autoencoder that gives all conditionals in one pass; its exact likelihood.
 
-aigc train made --preset laptop --workdir runs/made
-aigc train made --preset mnist --data files:DIR --workdir runs/made-mnist      # DIR holds binarized_mnist.npz
-aigc train made --preset uci --data files:DIR#mushrooms --columns 112 --workdir runs/made-mushrooms
+    aigc train made --preset laptop --workdir runs/made
+    aigc train made --preset mnist --data files:DIR --workdir runs/made-mnist      # DIR holds binarized_mnist.npz
+    aigc train made --preset uci --data files:DIR#mushrooms --columns 112 --workdir runs/made-mushrooms
 
 The laptop run, four masks and orders, reaches 22.8 nats a test digit (8 x 8, bits drawn from the greys); independent
 pixels give 27.3, FVSBN 23.35. Units and optimizer of the paper preset are ours: the figures could not be checked.
+The knobs of mnist and uci were not tried.
 """
 
 from typing import Literal

@@ -1,10 +1,11 @@
 """NADE: one hidden layer shared by the conditionals of all bits; its exact likelihood.
 
-aigc train nade --preset laptop --workdir runs/nade
-aigc train nade --preset mnist --data files:DIR --workdir runs/nade-mnist      # DIR holds binarized_mnist.npz
-aigc train nade --preset uci --data files:DIR#mushrooms --columns 112 --workdir runs/nade-mushrooms
+    aigc train nade --preset laptop --workdir runs/nade
+    aigc train nade --preset mnist --data files:DIR --workdir runs/nade-mnist      # DIR holds binarized_mnist.npz
+    aigc train nade --preset uci --data files:DIR#mushrooms --columns 112 --workdir runs/nade-mushrooms
 
 The laptop run reaches 22.9 nats a test digit (8 x 8, bits drawn from the greys); independent pixels give 27.3, FVSBN 23.35.
+Rate and number of steps of the paper preset are ours: the figures could not be checked. Those of mnist and uci were not tried.
 """
 
 from typing import Literal
