@@ -29,6 +29,7 @@ PRESETS = {
     "laptop": dict(data="digits", size=8, steps=2_000),
 }  # fmt: skip
 EXPECTED = {
+    "mnist": dict(metric="eval/nll", value=98.5, tolerance=0.0, direction="min", device="2 CPU cores", minutes=5),
     "uci": dict(metric="eval/nll", value=13.29, tolerance=0.1, direction="min", device="2 CPU cores", minutes=1),
     "laptop": dict(metric="eval/nll", value=23.35, tolerance=0.1, direction="min", device="2 CPU cores", minutes=1),
 }
