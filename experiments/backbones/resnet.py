@@ -56,6 +56,8 @@ PRESETS = {
                    steps=1000, batch_size=64, falls=(), warmup=20),
 }  # fmt: skip
 EXPECTED = {
+    "cifar-20-half": dict(metric="eval/accuracy", value=0.63, tolerance=0.025, direction="max", device="2 CPU cores",
+                          minutes=15),
     "mnist": dict(metric="eval/accuracy", value=0.9937, tolerance=0.0007, direction="max", device="2 CPU cores",
                   minutes=20),
     "laptop": dict(metric="eval/accuracy", value=0.988, tolerance=0.006, direction="max", device="2 CPU cores",

@@ -28,11 +28,12 @@ PRESETS = {
     "2hl": dict(hidden=(500, 500)),
     "mnist": dict(steps=20_000, members=2, optimizer="adam", lr=1e-3),
     "uci": dict(
-        data="files:uci_binary#adult", columns=123, members=4, steps=10_000, optimizer="adam", lr=1e-3, validate="valid",
+        data="files:uci_binary#adult", columns=123, members=16, steps=20_000, optimizer="adam", lr=3e-3, validate="valid",
     ),
     "laptop": dict(data="digits", size=8, steps=4_000, hidden=(200,), members=4, optimizer="adam", lr=3e-3),
 }  # fmt: skip
 EXPECTED = {
+    "uci": dict(metric="eval/nll", value=13.19, tolerance=0.3, direction="min", device="2 CPU cores", minutes=5),
     "laptop": dict(metric="eval/nll", value=22.67, tolerance=0.12, direction="min", device="2 CPU cores", minutes=1),
 }
 

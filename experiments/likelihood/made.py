@@ -27,12 +27,13 @@ PRESETS = {
     "paper": {},
     "mnist": dict(steps=20_000, optimizer="adam", lr=1e-3, validate="valid"),
     "uci": dict(
-        data="files:uci_binary#adult", columns=123, steps=4_000, hidden=(500,), direct=True, optimizer="adam", lr=1e-3,
-        validate="valid",
+        data="files:uci_binary#adult", columns=123, steps=4_000, hidden=(500,), optimizer="adam", lr=3e-3, validate="valid",
     ),
     "laptop": dict(data="digits", size=8, steps=3_000, hidden=(200,), members=4, optimizer="adam", lr=3e-3),
 }  # fmt: skip
 EXPECTED = {
+    "mnist": dict(metric="eval/nll", value=89.5, tolerance=0.0, direction="min", device="2 CPU cores", minutes=60),
+    "uci": dict(metric="eval/nll", value=13.12, tolerance=0.3, direction="min", device="2 CPU cores", minutes=1),
     "laptop": dict(metric="eval/nll", value=22.8, tolerance=0.1, direction="min", device="2 CPU cores", minutes=1),
 }
 

@@ -24,13 +24,15 @@ SYSTEMS = ["nade"]
 PAPER = "Larochelle and Murray 2011; Uria et al. 2016, Neural autoregressive distribution estimation, arXiv:1605.02226"
 PRESETS = {
     "paper": {},
-    "mnist": dict(steps=10_000, optimizer="adam", lr=1e-3, validate="valid"),
+    "mnist": dict(steps=10_000, optimizer="adam", lr=3e-3, validate="valid"),
     "uci": dict(
-        data="files:uci_binary#adult", columns=123, steps=4_000, optimizer="adam", lr=1e-3, validate="valid",
+        data="files:uci_binary#adult", columns=123, steps=2_000, optimizer="adam", lr=1e-2, validate="valid",
     ),
     "laptop": dict(data="digits", size=8, steps=3_000, hidden=100, optimizer="adam", lr=3e-3),
 }  # fmt: skip
 EXPECTED = {
+    "mnist": dict(metric="eval/nll", value=92.0, tolerance=0.0, direction="min", device="2 CPU cores", minutes=30),
+    "uci": dict(metric="eval/nll", value=13.19, tolerance=0.3, direction="min", device="2 CPU cores", minutes=2),
     "laptop": dict(metric="eval/nll", value=22.87, tolerance=0.1, direction="min", device="2 CPU cores", minutes=1),
 }
 
