@@ -6,6 +6,7 @@ Only safetensors is read. A pickle runs whatever its author put into it, so it i
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ PICKLES = (".bin", ".pt", ".pth", ".tar", ".pkl", ".ckpt")
 BESIDE = (".json", ".txt", ".model", ".spm")  # tokenizers, preprocessing and generation settings
 FLOATS = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
 """Types that float32 holds without loss."""
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
+NAMES = ("_name_or_path", "architecture", "transformers_version")
+"""Options whose text may look like a number."""
 
 
 class Stored(NamedTuple):
@@ -71,14 +75,18 @@ def open_folder(path: str | Path) -> Folder:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """config.json of a folder. Raises UserError where it is missing or damaged."""
+    """config.json of a folder. Raises UserError where it is missing or damaged, or holds a number as text."""
     if not path.is_dir():
         raise UserError(
             f"no folder {path}: weights are read from a local folder, to which a hub's are downloaded first"
         )
     if not (path / CONFIG).exists():
         raise UserError(f"{path} holds no published weights: there is no {CONFIG}")
-    return _read_json(path / CONFIG)
+    config = _read_json(path / CONFIG)
+    for name, value in config.items():
+        if isinstance(value, str) and NUMBER.fullmatch(value) and name not in NAMES:
+            raise UserError(f"{path / CONFIG}: {name} = {value!r} is text where a number is meant: take the quotes off")
+    return config
 
 
 def write_folder(

@@ -195,6 +195,8 @@ def _steps(o: Mapping[str, Any], positions: int) -> int:
         steps = min(LENGTH, positions - 1)
     if steps < 1:
         raise UserError(f"generate: max_length = {steps + 1} leaves no room for a token after the first")
+    if steps > positions:
+        raise UserError(f"generate: {steps} new tokens are more than the {positions} of max_position_embeddings")
     return steps
 
 

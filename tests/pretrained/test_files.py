@@ -82,6 +82,7 @@ def test_pickles_are_refused_with_what_to_do(folder):
         ({"architecture": "resnet19"}, ["resnet19", "timm"]),
         ({"architecture": "resnet19", "library_name": "torchvision"}, ["resnet19", "torchvision"]),
         ({"hidden_act": "relu"}, ["model_type", "architecture"]),
+        ({"model_type": "resnet", "embedding_size": "64"}, ["embedding_size = '64'", "take the quotes off"]),
         ([1], ["must be an object"]),
     ],
 )

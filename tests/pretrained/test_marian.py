@@ -175,6 +175,7 @@ def test_inputs_that_do_not_fit_are_said_with_the_numbers(inputs, word, model):
         (dict(length_penality=1.0), "did you mean 'length_penalty'"),
         (dict(num_return_sequences=5), "num_return_sequences = 5 must lie in 1 .. num_beams = 4"),
         (dict(max_length=1), "max_length = 1"),
+        (dict(max_new_tokens=5000), "5000 new tokens are more than"),
         (dict(early_stopping="always"), "early_stopping.*always"),
         (dict(eos_token_id=[7, 8]), r"eos_token_id = \[7, 8\]"),
         (dict(bad_words_ids=[[37]]), r"bad_words_ids has \[37\]"),
