@@ -11,6 +11,7 @@
     `blanks`             its lines without blanks, and where the blanks were
     `numbers`            numbers in figures and in words
     `adding[:STEPS]`     the adding problem, 200 steps
+    `tones`              synthetic sound of four octaves, 8 kHz, whose entropy is known
     `toy:NAME`           densities of the plane: moons, circles, gaussians, checkerboard, roll, pinwheel
     `files:DIR[#NAME]`   a local folder: a benchmark with its `dataset.json`, or one's own pictures, texts or sounds
     `tfds:NAME`          a TFDS data set prepared on this machine
@@ -48,6 +49,7 @@ _LAZY = {
     "randaugment": ("rand_augment",),
     "erasing": ("random_erasing",),
     "labelled": ("labelled_images",),
+    "recordings": ("load_recordings",),
     "tokenizers": ("Tokenizer", "make_tokenizer", "tokenize"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_jax.data import embedded
+from aigc_jax.data import embedded, tones
 from aigc_jax.data.prepared import tfds
 
 EMBEDDED: dict[str, Callable[[], embedded.Splits]] = {
@@ -26,9 +26,14 @@ EMBEDDED: dict[str, Callable[[], embedded.Splits]] = {
     "blanks": embedded.blanks,
     "numbers": embedded.numbers,
     "adding": embedded.adding,
+    "tones": tones.tones,
     **{f"toy_{name}": functools.partial(embedded.toy, name) for name in embedded.TOYS},
 }
-CLASSES = {"digits": [str(digit) for digit in range(10)], "patches": list(embedded.PHOTOGRAPHS)}
+CLASSES = {
+    "digits": [str(digit) for digit in range(10)],
+    "patches": list(embedded.PHOTOGRAPHS),
+    "tones": list(tones.OCTAVES),
+}
 
 
 def prepare(name: str, folder: Path) -> Path:

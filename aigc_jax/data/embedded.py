@@ -7,6 +7,7 @@
     numbers   numbers in figures and in English words, to be translated either way
     adding    sequences of numbers of which two marked ones are to be added
     toy       densities of the plane, drawn with a fixed seed
+    tones     synthetic sound: `aigc_jax.data.tones`
 
 Each returns {split: {column: array}}.
 """

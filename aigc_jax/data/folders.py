@@ -3,7 +3,8 @@
     DIR/train/..., DIR/test/...    splits, where there are folders (or texts) of such names; else a fixed tenth is test
     DIR/CLASS/name.png             `image`, and `label` where every file lies in a folder of its class, ordered by name
     DIR/name.png, DIR/name.txt     `caption`, where every picture has a text of its name beside it
-    DIR/name.wav                   `wave` int16 [samples], and `label` as for pictures
+    DIR/name.wav                   `wave` int16 [samples], the mean of its channels, their number `channels`, its `rate` in
+                                   Hz, and `label` as for pictures
     DIR/name.txt                   `text`; without splits, the last tenth of the characters of all texts is test
 
 Small sets of pictures are decoded once and kept; larger ones are decoded batch by batch.
@@ -103,7 +104,8 @@ def _examples(path: Path, kind: str, splits: dict[str, list[Path]], channels: in
     if labelled:
         info["classes"] = classes
     if kind == "wave":
-        info["rate"] = _one_rate([file for files in held.values() for file in files])
+        rates = {formats.read_wav(formats.read_bytes(file), str(file))[0] for files in held.values() for file in files}
+        info |= {"rate": rates.pop()} if len(rates) == 1 else {"rates": sorted(rates)}
     return Source(f"files:{path}", tables, _evaluation(tables), info)
 
 
@@ -130,7 +132,7 @@ def _rows(files: list[Path], kind: str, labels: list[int] | None, channels: int 
     captioned = kind == "image" and all(caption.is_file() for caption in captions)
 
     def read(row: int) -> dict[str, Any]:
-        example: dict[str, Any] = {kind: _value(files[row], kind, channels)}
+        example = _columns(files[row], kind, channels)
         if labels is not None:
             example["label"] = np.int32(labels[row])
         if captioned:
@@ -143,16 +145,10 @@ def _rows(files: list[Path], kind: str, labels: list[int] | None, channels: int 
     return Table(records.take(np.arange(len(files))), lambda row: str(files[row]))
 
 
-def _value(file: Path, kind: str, channels: int | None) -> np.ndarray:
+def _columns(file: Path, kind: str, channels: int | None) -> dict[str, Any]:
     data = formats.read_bytes(file)
-    return formats.read_picture(data, str(file), channels) if kind == "image" else formats.read_wav(data, str(file))[1]
-
-
-def _one_rate(files: list[Path]) -> int:
-    rates: dict[int, Path] = {}
-    for file in files:
-        rates.setdefault(formats.read_wav(formats.read_bytes(file), str(file))[0], file)
-    if len(rates) > 1:
-        found = ", ".join(f"{rate} Hz ({file.name})" for rate, file in rates.items())
-        raise UserError(f"{files[0].parent}: sounds of different rates: {found}")
-    return next(iter(rates))
+    if kind == "image":
+        return {"image": formats.read_picture(data, str(file), channels)}
+    rate, wave = formats.read_channels(data, str(file))
+    mixed = np.rint(wave.mean(1)).astype(np.int16)
+    return {"wave": mixed, "rate": np.int32(rate), "channels": np.int32(wave.shape[1])}

@@ -176,6 +176,12 @@ def read_picture(data: bytes, place: str, channels: int | None = None) -> np.nda
 
 def read_wav(data: bytes, place: str) -> tuple[int, np.ndarray]:
     """(rate, int16 [samples]) of a PCM file of 8, 16, 24 or 32 bits; several channels are averaged."""
+    rate, channels = read_channels(data, place)
+    return rate, np.rint(channels.mean(1)).astype(np.int16)
+
+
+def read_channels(data: bytes, place: str) -> tuple[int, np.ndarray]:
+    """(rate, int16 [samples, channels]) of such a file."""
     try:
         with wave.open(io.BytesIO(data)) as file:
             rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
@@ -185,7 +191,7 @@ def read_wav(data: bytes, place: str) -> tuple[int, np.ndarray]:
     if len(frames) != count * width * channels:
         raise UserError(f"{place}: expected {count * width * channels} bytes of samples, found {len(frames)}")
     samples = _SAMPLES[width](np.frombuffer(frames, np.uint8))
-    return rate, np.rint(samples.reshape(-1, channels).mean(1)).astype(np.int16)
+    return rate, samples.reshape(-1, channels)
 
 
 _SAMPLES: dict[int, Callable[[np.ndarray], np.ndarray]] = {

@@ -57,6 +57,8 @@ def open_tfds(name: str) -> Source:
     info: dict[str, Any] = {"examples": counts}
     if names := getattr(features.get("label"), "names", None):
         info["classes"] = list(names)
+    if rates := {rate for feature in features.values() if (rate := getattr(feature, "sample_rate", None))}:
+        info["rate"] = rates.pop()
     evaluation = next((split for split in EVALUATION if split in splits), next(iter(splits)))
     return Source(f"tfds:{name}", splits, evaluation, info)
 

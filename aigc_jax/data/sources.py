@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from aigc_jax.data import embedded
+from aigc_jax.data import embedded, tones
 from aigc_jax.data.recipes import recipes
 from aigc_jax.data.tables import Source, Table
 from aigc_jax.errors import UserError, nearest
 
-KINDS = ("digits", "patches", "pydoc", "blanks", "numbers", "adding", "toy:NAME", "files:DIR", "tfds:NAME", "synthetic")
+KINDS = ("digits", "patches", "pydoc", "blanks", "numbers", "adding", "tones", "toy:NAME", "files:DIR", "tfds:NAME",
+         "synthetic")  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4)
@@ -36,6 +37,8 @@ def open_source(name: str, channels: int | None = None) -> Source:
         return _embedded(name, embedded.toy(rest), {})
     if name == "digits":
         return _embedded(name, embedded.digits(), {"classes": [str(digit) for digit in range(10)]})
+    if name == "tones":
+        return _embedded(name, tones.tones(), {"classes": list(tones.OCTAVES), "rate": tones.RATE})
     if kind in ("patches", "adding") and (not rest or rest.isdigit()):
         make, default, info = {
             "patches": (embedded.patches, 32, {"classes": list(embedded.PHOTOGRAPHS)}),

@@ -140,18 +140,27 @@ def one_hot(classes: int, of: str = "label") -> Transform:
     return of_column(of, lambda x, rng: np.eye(classes, dtype=np.float32)[x])
 
 
-def window(length: int, of: str = "wave", random: bool = True) -> Transform:
+def window(length: int, of: str = "wave", random: bool = True, silence: int = 0) -> Transform:
     """Waves of any length, int16 or float -> float32 [B, length] in [-1, 1): longer ones cut, shorter ones padded by 0.
 
-    random: the piece begins anywhere (training); otherwise at the first sample.
+    The column `length`, int32 [B], is how many samples of each are no padding.
+
+    random:  the piece begins anywhere (training); otherwise at the first sample.
+    silence: how many zeros after the end of a wave are no padding, but belong to it.
+
+    Raises UserError for a wave without samples.
     """
 
-    def cut(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        out = np.zeros((len(x), length), np.float32)
-        for row, wave in enumerate(x):
+    def cut(batch: Batch, rng: np.random.Generator) -> Batch:
+        waves = column_of(batch, of)
+        out, lengths = np.zeros((len(waves), length), np.float32), np.zeros(len(waves), np.int32)
+        for row, wave in enumerate(waves):
+            if not len(wave):
+                raise UserError(f"a {of} of 0 samples: take it out of the data")
             start = int(rng.integers(0, max(len(wave) - length, 0) + 1)) if random else 0
             piece = wave[start : start + length]
-            out[row, : len(piece)] = piece / np.float32(2**15) if piece.dtype == np.int16 else piece
-        return out
+            out[row, : len(piece)] = piece / np.float32(2**15) if np.issubdtype(piece.dtype, np.integer) else piece
+            lengths[row] = min(len(piece) + silence, length)
+        return {**batch, of: out, "length": lengths}
 
-    return of_column(of, cut)
+    return cut

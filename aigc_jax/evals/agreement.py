@@ -1,14 +1,15 @@
-"""Does a class-conditional sampler draw what it was asked for? A classifier trained on real images judges its samples.
+"""Does a class-conditional sampler draw what it was asked for? A classifier trained on real examples judges its samples.
 
 This is the classification accuracy score of samples turned round (cf. arXiv:1905.10887): trained on real images,
-tested on samples. The classifier is a support vector machine on pixels, so it needs no pretrained network; its own
-accuracy on real images, printed beside, bounds what the number can say. It sees whether a sample is of its class, not
+tested on samples. The classifier is a support vector machine on pixels, or on other features that need no pretrained network;
+its own accuracy on real examples, printed beside, bounds what the number can say. It sees whether a sample is of its class, not
 whether samples differ from each other.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ class Agreement:
 
     The classifier is scikit-learn's SVC (RBF kernel, C = 10) on decoded pixels of the training split (its first `most`
     examples); gamma is chosen on every fifth of them before all are used.
+
+    column:   of what is sampled.
+    features: what `decode` gives -> [N, D], seen by the classifier instead of pixels; say so in the protocol.
+    gammas:   from which it chooses.
     """
 
     per_class: int = 50
@@ -36,22 +41,35 @@ class Agreement:
         "SVM (RBF kernel, gamma chosen on every fifth training example) on decoded pixels of the training split; \
 agreement: share of samples assigned the class asked for; real_accuracy: the same of the evaluation split"
     )
+    column: str = "image"
+    features: Callable[[Any], np.ndarray] = pixels
+    gammas: Sequence[float] = GAMMAS
 
     def __call__(self, run: Any) -> dict[str, float]:
         print(f"agreement: {self.protocol}")
-        train, test = _rows(run, "train"), _rows(run, None)
-        machine = classifier(*(column[: self.most] for column in train))
+        train, test = self.rows(run, "train"), self.rows(run, None)
+        machine = classifier(*(column[: self.most] for column in train), self.gammas)
         classes = int(train[1].max()) + 1
         asked = np.repeat(np.arange(classes, dtype=np.int32), self.per_class)
-        blank = np.zeros((len(asked), *run.data.spec["image"].shape[1:]), np.float32)
-        drawn = run.data.decode(run.sample({"image": blank, "label": asked}))
+        blank = np.zeros((len(asked), *run.data.spec[self.column].shape[1:]), np.float32)
+        drawn = run.data.decode(run.sample({self.column: blank, "label": asked}))
         return {
-            "agreement": float(np.mean(machine.predict(pixels(drawn)) == asked)),
+            "agreement": float(np.mean(machine.predict(self.features(drawn)) == asked)),
             "real_accuracy": float(np.mean(machine.predict(test[0]) == test[1])),
         }
 
 
-def classifier(x: np.ndarray, label: np.ndarray) -> Any:
+    def rows(self, run: Any, split: str | None) -> tuple[np.ndarray, np.ndarray]:
+        """Features [N, D] and labels [N] of a split, padding left out."""
+        x, label = [], []
+        for batch in run.data.evaluate(split):
+            keep = np.asarray(batch["mask"]) > 0
+            x.append(self.features(run.data.decode(batch[self.column]))[keep])
+            label.append(np.asarray(batch["label"])[keep])
+        return np.concatenate(x), np.concatenate(label)
+
+
+def classifier(x: np.ndarray, label: np.ndarray, gammas: Sequence[float] = GAMMAS) -> Any:
     """A fitted SVC for features x [N, D] in [0, 1] and labels [N]."""
     from sklearn.svm import SVC
 
@@ -61,15 +79,5 @@ def classifier(x: np.ndarray, label: np.ndarray) -> Any:
         options: dict[str, Any] = dict(kernel="rbf", C=10, gamma=gamma)  # scikit-learn declares gamma as text alone
         return SVC(**options).fit(x[rows], label[rows])
 
-    best = max(GAMMAS, key=lambda gamma: fitted(gamma, ~held).score(x[held], label[held]))
+    best = max(gammas, key=lambda gamma: fitted(gamma, ~held).score(x[held], label[held]))
     return fitted(best, np.ones(len(x), bool))
-
-
-def _rows(run: Any, split: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Decoded pixels [N, D] and labels [N] of a split, padding left out."""
-    x, label = [], []
-    for batch in run.data.evaluate(split):
-        keep = np.asarray(batch["mask"]) > 0
-        x.append(pixels(run.data.decode(batch["image"])[keep]))
-        label.append(np.asarray(batch["label"])[keep])
-    return np.concatenate(x), np.concatenate(label)

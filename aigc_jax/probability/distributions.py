@@ -27,6 +27,15 @@ def log_bernoulli(x: Array, logits: Array) -> Array:
     return sum_trailing(x * logits - jax.nn.softplus(logits))
 
 
+def log_categorical(x: Array, logits: Array) -> Array:
+    """log softmax(logits)[x] of every element by itself: codes int [...], logits [..., V] -> [...].
+
+    The logit of the code is picked by comparison: a gather would scatter its gradient into zeros as large as the logits.
+    """
+    picked = jnp.arange(logits.shape[-1]) == x[..., None]
+    return jnp.sum(jnp.where(picked, logits, 0), -1) - jax.nn.logsumexp(logits, -1)
+
+
 def log_normal(x: Array, mean: ArrayLike, log_var: ArrayLike) -> Array:
     """log N(x; mean, diag exp(log_var)); [B, ...] -> [B]. `mean` and `log_var` broadcast against x."""
     log_var = jnp.broadcast_to(log_var, x.shape)

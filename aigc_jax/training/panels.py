@@ -30,6 +30,38 @@ def samples(n: int) -> Callable[[Run], np.ndarray]:
     return panel
 
 
+def spectrograms(n: int, among: int = 300) -> Callable[[Run], Figure]:
+    """The panel of n sounds of a run, under n recordings of the same labels: decibels over time and frequency.
+
+    The recordings are spread evenly over the first `among` of the evaluation split.
+    """
+
+    def panel(run: Run) -> Figure:
+        from matplotlib.figure import Figure
+
+        from aigc_jax.evals.sound import log_spectrogram
+
+        batch = run.condition(among)
+        spread = np.linspace(0, among - 1, n).astype(int)  # some test sets are sorted by class
+        batch = {name: x[spread] for name, x in batch.items()}
+        figure = Figure(figsize=(2.2 * n, 5))
+        axes = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
+        for row, (title, sounds) in enumerate((("recorded", batch["wave"]), ("drawn", run.sample(batch)))):
+            rate, waves = run.data.decode(sounds)
+            power = 10 * log_spectrogram(waves, rate)  # [n, frames, frequencies]
+            for column, one in enumerate(power):
+                extent = (0, waves.shape[1] / rate, 0, rate / 2000)
+                axes[row, column].imshow(one.T, origin="lower", aspect="auto", extent=extent, vmin=-80, vmax=power.max())
+                label = f", {batch['label'][column]}" if "label" in batch else ""
+                axes[row, column].set_title(f"{title}{label}", fontsize=8)
+            axes[row, 0].set_ylabel("kHz")
+        for one in axes[1]:
+            one.set_xlabel("s")
+        return figure
+
+    return panel
+
+
 def latent_map(n: int) -> Callable[[Run], Figure]:
     """The panel of n encoded evaluation examples: their first two principal components, coloured by label."""
 

@@ -104,8 +104,10 @@ def test_sounds(tmp_path):
     assert lengths == {20, 7}
     sound(tmp_path / "two" / "c.wav", rate=16000)
     open_source.cache_clear()
-    with pytest.raises(UserError, match=r"sounds of different rates: 8000 Hz \(a.wav\), 16000 Hz \(c.wav\)"):
-        open_source(f"files:{tmp_path}")
+    source = open_source(f"files:{tmp_path}")
+    rows = [split.take(np.arange(len(split))) for split in source.splits.values()]
+    assert source.info["rates"] == [8000, 16000] and "rate" not in source.info
+    assert sorted(np.concatenate([row["rate"] for row in rows])) == [8000, 8000, 16000]
 
 
 def test_texts_by_folder_and_by_file(tmp_path):
