@@ -137,7 +137,8 @@ class WaveNet(nn.Module):
         return (x + added if added.shape[-1] else x), skipped
 
     def logits(self, total: Array) -> Array:
-        return self.top(nn.relu(self.head(nn.relu(total)))).astype(jnp.float32)
+        logits = self.top(nn.relu(self.head(nn.relu(total))))
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def late(self, codes: Array) -> Array:
         """What is read at t: what was there at t - 1. Before the first sample stands the code `levels`, a row of zeros."""

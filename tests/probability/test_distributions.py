@@ -100,3 +100,12 @@ def test_log_mean_exp_does_not_overflow():
     x = jnp.array([[1000.0, -3.0], [1000.0 + math.log(3), -3.0]])
     np.testing.assert_allclose(dist.log_mean_exp(x), [1000 + math.log(2), -3], rtol=1e-6)
     np.testing.assert_allclose(dist.log_mean_exp(x.T, axis=1), dist.log_mean_exp(x))
+
+
+def test_categorical_is_log_softmax_and_its_gradient_the_difference_from_softmax():
+    rng = np.random.default_rng(0)
+    logits, x = jnp.asarray(rng.normal(size=(2, 3, 5)) * 4), jnp.asarray(rng.integers(0, 5, (2, 3)))
+    expected = np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), np.asarray(x)[..., None], -1)[..., 0]
+    np.testing.assert_allclose(dist.log_categorical(x, logits), expected, rtol=1e-5)
+    gradient = jax.grad(lambda logits: jnp.sum(dist.log_categorical(x, logits)))(logits)
+    np.testing.assert_allclose(gradient, jax.nn.one_hot(x, 5) - jax.nn.softmax(logits), atol=1e-6)
