@@ -80,12 +80,13 @@ def at_rate(rate: int, resample: bool, source: str = "") -> Transform:
 
 
 def _resampled(wave: np.ndarray, found: int, wanted: int) -> np.ndarray:
+    """Floats, also where the rate is right: a batch is of one kind."""
+    floats = wave / np.float32(2**15) if np.issubdtype(wave.dtype, np.integer) else wave
     if found == wanted or not len(wave):
-        return wave
+        return floats
     from scipy.signal import resample_poly
 
     common = math.gcd(found, wanted)
-    floats = wave / np.float32(2**15) if np.issubdtype(wave.dtype, np.integer) else wave
     return resample_poly(floats, wanted // common, found // common).astype(np.float32)
 
 

@@ -154,8 +154,8 @@ def _first(recordings: list[np.ndarray], samples: int) -> list[np.ndarray]:
     return recordings[: int(np.searchsorted(ends, samples)) + 1]
 
 
-def log_spectrogram(wave: np.ndarray, rate: int, frame: float = 0.032, bands: int = 0, floor: float = -8.0) -> np.ndarray:
-    """Waves [N, T] -> log10 of the power in frames that overlap by half, [N, frames, frequencies], at least `floor`.
+def log_spectrogram(wave: np.ndarray, rate: int, frame: float = 0.032, bands: int = 0) -> np.ndarray:
+    """Waves [N, T] -> log10 of the power in frames that overlap by half, [N, frames, frequencies], at least -12.
 
     frame: in seconds. bands: averages over so many bands, even on the mel scale; 0 leaves the frequencies of the transform.
     """
@@ -169,7 +169,7 @@ def log_spectrogram(wave: np.ndarray, rate: int, frame: float = 0.032, bands: in
         place = (mel / mel[-1] * (bands + 1))[:, None] - 1 - np.arange(bands)  # triangles, each as wide as two bands
         weight = np.maximum(0, 1 - np.abs(place))
         power = power @ (weight / np.maximum(weight.sum(0), 1e-9))
-    return np.maximum(np.log10(power + 1e-12), floor)
+    return np.log10(power + 1e-12)
 
 
 def spectral_features(decoded: tuple[int, np.ndarray]) -> np.ndarray:

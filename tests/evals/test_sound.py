@@ -79,4 +79,4 @@ def test_a_tone_lies_at_its_frequency():
     assert spectrum.shape[2] == 129 and np.all(spectrum[0, 2:-2].argmax(1) == 32)  # of 31.25 Hz each
     features = sound.spectral_features((8000, np.concatenate([wave, 0.01 * wave])))
     assert features.min() >= 0 and features.max() <= 1
-    np.testing.assert_allclose(features[0], features[1], atol=1e-3, err_msg="loudness counts")
+    np.testing.assert_allclose(features[0], features[1], atol=5e-3, err_msg="loudness counts")
