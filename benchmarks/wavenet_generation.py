@@ -1,10 +1,10 @@
 """Drawing from a WaveNet: queues of past inputs beside the naive loop, which runs the network over its context for each sample.
 
-    python benchmarks/wavenet_generation.py [--samples 1000] [--naive 20] [--rounds 3] [--record results/benchmarks/wavenet_generation.json]
+    python benchmarks/wavenet_generation.py [--samples 1000] [--naive 20] [--rounds 3] [--record FILE.json]
 
-10 layers (dilations 1 ... 512), 32 channels, skip 128, batch 16, float32. Both are one compiled program, a scan over samples; the
-naive one is given no more context than the receptive field. Reported are milliseconds for each sample of the batch, the median of
-the rounds, and the ratio.
+10 layers (dilations 1 ... 512), 32 channels, skip 128, batch 16, float32. Both are one compiled program, a scan over samples;
+the naive one is given no more context than the receptive field. Reported are milliseconds for each sample of the batch, the
+median of the rounds, and the ratio.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def main() -> None:
     if arguments.record:
         record = {
             "benchmark": "wavenet_generation",
-            "protocol": f"10 layers, receptive field {NET.receptive_field}, 32 channels, skip 128, batch {BATCH}, float32; medians of "
-            f"{arguments.rounds} rounds; goal: at least {TARGET} times faster than the naive loop",
+            "protocol": f"10 layers, receptive field {NET.receptive_field}, 32 channels, skip 128, batch {BATCH}, float32; "
+            f"medians of {arguments.rounds} rounds; goal: at least {TARGET} times faster than the naive loop",
             "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
             "date": datetime.date.today().isoformat(),
             "versions": versions(),

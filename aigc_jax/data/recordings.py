@@ -29,13 +29,14 @@ def load_recordings(
 ) -> Data:
     """{"wave": float32 [B, length] in [-1, 1], "length": int32 [B]}, and {"label": int32 [B]} where there are classes.
 
-    length:   samples of a piece. Training cuts it anywhere, evaluation at the start; shorter recordings are padded by zeros, and
-              `length` of the batch says how many samples are real.
+    length:   samples of a piece. Training cuts it anywhere, evaluation at the start; shorter recordings are padded by zeros,
+              and `length` of the batch says how many samples are real.
     rate:     in Hz, of what the model reads. Files of another rate, or of several channels, are converted with `resample` and
               refused without it.
     silence:  zeros after the end of a recording that training counts as real: a model then learns what follows a word.
 
-    Raises ValueError for sizes below 1; what is wrong with a recording (rate, channels, no samples) is a UserError with its file.
+    Raises ValueError for sizes below 1; what is wrong with a recording (its rate, its channels, no samples) is a UserError that
+    names its file.
     """
     if min(length, rate) < 1 or silence < 0:
         raise ValueError(f"length and rate are at least 1, silence at least 0: not {length}, {rate} and {silence}")
@@ -55,8 +56,8 @@ def load_recordings(
 def at_rate(rate: int, resample: bool, source: str = "") -> Transform:
     """`wave` at a rate and of one channel, told by the columns `rate` and `channels`, else by what the source says of itself.
 
-    Where nothing tells, they are taken to be so. Resampling is polyphase (scipy.signal.resample_poly). Raises UserError for what
-    is not so, unless it may `resample`.
+    Where nothing tells, they are taken to be so. Resampling is polyphase (scipy.signal.resample_poly). Raises UserError for
+    what is not so, unless it may `resample`.
     """
 
     @functools.cache
@@ -72,8 +73,8 @@ def at_rate(rate: int, resample: bool, source: str = "") -> Transform:
             return batch
         if not resample:
             found, many = int(rates[other[0]]), int(channels[other[0]])
-            raise UserError(f"a recording at {found} Hz of {many} channel{'s' * (many > 1)}, the experiment takes {rate} Hz and "
-                            "1: set its knob resample, or convert the file")  # fmt: skip
+            raise UserError(f"a recording at {found} Hz of {many} channel{'s' * (many > 1)}, the experiment takes {rate} Hz "
+                            "and 1: set its knob resample, or convert the file")  # fmt: skip
         return {**batch, "wave": column([_resampled(wave, int(one), rate) for wave, one in zip(waves, rates)])}
 
     return converted

@@ -34,7 +34,8 @@ def _tones(n: int, seed: int) -> dict[str, np.ndarray]:
     label = np.arange(n) % len(OCTAVES)
     w = 2 * np.pi * 150 * 2 ** (label + rng.random(n)) / RATE
     a, b = 2 * RADIUS * np.cos(w), -(RADIUS**2)
-    spread = LOUDNESS * np.sqrt((1 + b) * ((1 - b) ** 2 - a**2) / (1 - b))  # of the noise: the variance of an AR(2), inverted
+    gain = np.sqrt((1 - b) / ((1 + b) * ((1 - b) ** 2 - a**2)))  # deviation of such a process over that of its noise
+    spread = LOUDNESS / gain
     x, bits = np.zeros((LENGTH + 2, n)), np.zeros(n)
     for t in range(LENGTH):
         mean = a * x[t + 1] + b * x[t]

@@ -48,7 +48,7 @@ agreement: share of samples assigned the class asked for; real_accuracy: the sam
     def __call__(self, run: Any) -> dict[str, float]:
         print(f"agreement: {self.protocol}")
         train, test = self.rows(run, "train"), self.rows(run, None)
-        machine = classifier(*(column[: self.most] for column in train), self.gammas)
+        machine = classifier(train[0][: self.most], train[1][: self.most], self.gammas)
         classes = int(train[1].max()) + 1
         asked = np.repeat(np.arange(classes, dtype=np.int32), self.per_class)
         blank = np.zeros((len(asked), *run.data.spec[self.column].shape[1:]), np.float32)
@@ -57,7 +57,6 @@ agreement: share of samples assigned the class asked for; real_accuracy: the sam
             "agreement": float(np.mean(machine.predict(self.features(drawn)) == asked)),
             "real_accuracy": float(np.mean(machine.predict(test[0]) == test[1])),
         }
-
 
     def rows(self, run: Any, split: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Features [N, D] and labels [N] of a split, padding left out."""

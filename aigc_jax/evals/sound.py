@@ -1,4 +1,4 @@
-"""What a model of sound is compared with: code lengths of simple models of the same codes, and features by which digits are told.
+"""What a model of sound is compared with: code lengths of simple models of the same codes, and features that tell classes.
 
 Each of the simple models is a distribution over the codes given those before, fitted on the training split, so that its
 figure is the length of a code that could be sent:
@@ -44,9 +44,9 @@ def code_length(nll: Callable[[TrainState, Batch, Any], Any], levels: int = 256)
         return {"bits_per_sample": nats / samples / math.log(2), **baselines(train, test, levels)}
 
     how = (
-        f"all real samples of the evaluation split count alike; the simple models are fitted on the training split, cut the same: "
-        f"histogram and pairs of the {levels} mu-law codes; least squares over {ORDER} past samples with a logistic of one width, "
-        f"or of one that follows past errors, mixed with {MIXED:g} of the histogram"
+        "all real samples of the evaluation split count alike; the simple models are fitted on the training split, cut the "
+        f"same: histogram and pairs of the {levels} mu-law codes; least squares over {ORDER} past samples with a logistic of "
+        f"one width, or of one that follows past errors, mixed with {MIXED:g} of the histogram"
     )
     return Evaluator(measure, how)
 
@@ -78,7 +78,9 @@ def histogram(train: list[np.ndarray], levels: int) -> np.ndarray:
     return counts / counts.sum()
 
 
-def markov_bits(train: list[np.ndarray], test: list[np.ndarray], share: np.ndarray, strength: float = 20.0) -> np.ndarray:
+def markov_bits(
+    train: list[np.ndarray], test: list[np.ndarray], share: np.ndarray, strength: float = 20.0
+) -> np.ndarray:
     """Bits of each sample given the one before; the first of a recording by the histogram."""
     levels = len(share)
     pairs = np.concatenate([x[:-1] * levels + x[1:] for x in train])

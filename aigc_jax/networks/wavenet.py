@@ -89,7 +89,8 @@ class WaveNet(nn.Module):
         label: int [B]; features: [B, T / hop, F]."""
         before = self.late(codes)
         x = self.first.looked_up(before) if codes.ndim == 2 and not self.scalar else self.first(self.rows(before))
-        fixed, moving, total = self.label_parts(label), self.samples_of(features), 0.0
+        fixed, moving = self.label_parts(label), self.samples_of(features)
+        total: Any = 0.0
         for layer, gate in enumerate(self.gates):
             x, skipped = self.update(layer, x, gate(x) + fixed[layer], moving)
             total = total + skipped
@@ -103,7 +104,8 @@ class WaveNet(nn.Module):
         """
         if temperature < 0:
             raise ValueError(f"a temperature is at least 0, not {temperature}")
-        fixed, moving = self.label_parts(label), self.samples_of(features)
+        fixed = [part if label is None else part[:, 0] for part in self.label_parts(label)]
+        moving = self.samples_of(features)
 
         def step(carry: tuple[Array, Queues], now: tuple[Array, Array, Array | None]):
             code, queues = carry
@@ -117,15 +119,15 @@ class WaveNet(nn.Module):
         _, (codes, logits) = jax.lax.scan(step, start, (jnp.arange(length), jax.random.split(key, length), along))
         return codes.T.astype(jnp.int32), jnp.swapaxes(logits, 0, 1)
 
-    def column(self, code: Array, t: Array, queues: Queues, fixed: list[Array | float], moving: Array | None
+    def column(self, code: Array, t: Array, queues: Queues, fixed: list[Any], moving: Array | None
                ) -> tuple[Array, Queues]:  # fmt: skip
         """Logits [B, levels] of the code at t from the one before it [B] (`levels` before the first), and the queues after."""
         seen, first = remember(queues[0], self.rows(code), t, self.initial, 1)
-        x, total, after = self.first.at(seen), 0.0, [first]
+        x, after = self.first.at(seen), [first]
+        total: Any = 0.0
         for layer, (gate, dilation) in enumerate(zip(self.gates, self.dilations)):
             seen, queue = remember(queues[layer + 1], x, t, self.kernel, dilation)
-            h = fixed[layer]
-            x, skipped = self.update(layer, x, gate.at(seen) + (h if isinstance(h, float) else h[:, 0]), moving)
+            x, skipped = self.update(layer, x, gate.at(seen) + fixed[layer], moving)
             total, after = total + skipped, [*after, queue]
         return self.logits(total), after
 
@@ -153,7 +155,7 @@ class WaveNet(nn.Module):
             return jnp.where(codes < self.levels, mu_law.companded(codes, self.levels), 0)[..., None]
         return jax.nn.one_hot(codes, self.levels)
 
-    def label_parts(self, label: Array | None) -> list[Array | float]:
+    def label_parts(self, label: Array | None) -> list[Any]:
         """V h of the label for each layer, [B, 1, 2 gate]; zeros without one."""
         if (label is not None) != bool(self.classes):
             raise ValueError(f"a WaveNet of {self.classes} classes was given {'no' if label is None else 'a'} label")
@@ -199,7 +201,9 @@ class Causal(nn.Module):
         kernel, bias = promote_dtype(self.kernel, self.bias, dtype=self.dtype)
         rows = jnp.take(jnp.swapaxes(kernel, 0, 1), codes, axis=0, mode="fill", fill_value=0)  # [B, T, k, features]
         back = [self.taps - 1 - tap for tap in range(self.taps)]
-        shifted = [jnp.pad(rows[:, :, tap], ((0, 0), (n, 0), (0, 0)))[:, : codes.shape[1]] for tap, n in enumerate(back)]
+        shifted = [
+            jnp.pad(rows[:, :, tap], ((0, 0), (n, 0), (0, 0)))[:, : codes.shape[1]] for tap, n in enumerate(back)
+        ]
         return sum(shifted, bias)
 
     def at(self, seen: Array) -> Array:

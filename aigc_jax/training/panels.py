@@ -51,7 +51,9 @@ def spectrograms(n: int, among: int = 300) -> Callable[[Run], Figure]:
             power = 10 * log_spectrogram(waves, rate)  # [n, frames, frequencies]
             for column, one in enumerate(power):
                 extent = (0, waves.shape[1] / rate, 0, rate / 2000)
-                axes[row, column].imshow(one.T, origin="lower", aspect="auto", extent=extent, vmin=-80, vmax=power.max())
+                axes[row, column].imshow(
+                    one.T, origin="lower", aspect="auto", extent=extent, vmin=-80, vmax=power.max()
+                )
                 label = f", {batch['label'][column]}" if "label" in batch else ""
                 axes[row, column].set_title(f"{title}{label}", fontsize=8)
             axes[row, 0].set_ylabel("kHz")

@@ -1,8 +1,8 @@
 """WaveNet on sound, sample by sample: bits per sample beside simple codes, and drawing by cached queues.
 
-    aigc train wavenet --preset laptop --workdir runs/wavenet
-    aigc train wavenet --preset fsdd --data files:DIR --workdir runs/wavenet-fsdd     # DIR made by aigc data build fsdd
-    aigc sample runs/wavenet-fsdd --n 10 --label 0,1,2,3,4,5,6,7,8,9 --temperature 0.9
+aigc train wavenet --preset laptop --workdir runs/wavenet
+aigc train wavenet --preset fsdd --data files:DIR --workdir runs/wavenet-fsdd     # DIR made by aigc data build fsdd
+aigc sample runs/wavenet-fsdd --n 10 --label 0,1,2,3,4,5,6,7,8,9 --temperature 0.9
 """
 
 from aigc_jax.cli import run_file

@@ -63,7 +63,9 @@ def test_another_rate_is_refused_or_resampled(tmp_path):
 def test_several_channels_are_refused_or_mixed_down(tmp_path):
     for part in ("train", "test"):
         write(tmp_path / part / "a.wav", np.array([[200, 400], [0, 6]]), channels=2)
-    with pytest.raises(UserError, match=r"a.wav: a recording at 8000 Hz of 2 channels, the experiment takes 8000 Hz and 1"):
+    with pytest.raises(
+        UserError, match=r"a.wav: a recording at 8000 Hz of 2 channels, the experiment takes 8000 Hz and 1"
+    ):
         next(load(tmp_path).train(0))
     batch = next(load(tmp_path, resample=True).train(0))
     np.testing.assert_allclose(batch["wave"][0, :3] * 2**15, [300, 3, 0])

@@ -66,7 +66,9 @@ def test_samples_count_alike_and_padding_does_not():
     batch = {"wave": waves, "length": np.array([500, 100, 3, 500]), "mask": np.array([1.0, 1, 1, 0])}
     data = SimpleNamespace(evaluate=lambda split=None: iter([batch]))
     run = SimpleNamespace(data=data, state=None, key=jax.random.key(0))
-    evaluator = sound.code_length(lambda state, batch, key: batch["length"] * jnp.log(2.0) * jnp.array([1.0, 2, 100, 9]))
+    evaluator = sound.code_length(
+        lambda state, batch, key: batch["length"] * jnp.log(2.0) * jnp.array([1.0, 2, 100, 9])
+    )
     found = evaluator(run)
     assert found["bits_per_sample"] == pytest.approx((500 + 200 + 300) / 603, rel=1e-5)
     assert {"histogram", "markov", "linear", "adaptive"} < found.keys() and "least squares" in evaluator.protocol

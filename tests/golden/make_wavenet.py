@@ -1,8 +1,8 @@
 """Makes wavenet.npz: logits of a torch WaveNet with random weights, features along the sound, kernels of 2 and of 3 taps.
 
-The reference is `wavenet_vocoder/nets/wavenet.py` of github.com/kan-bayashi/PytorchWaveNetVocoder at d071ed3 (Apache-2.0), which no
-package index has: the variable PYTORCH_WAVENET says where that file lies. `python tests/golden/make_wavenet.py` writes, `--check`
-recomputes and compares, and says so where the file is not there.
+The reference is `wavenet_vocoder/nets/wavenet.py` of github.com/kan-bayashi/PytorchWaveNetVocoder at d071ed3 (Apache-2.0),
+which no package index has: the variable PYTORCH_WAVENET says where that file lies. `python tests/golden/make_wavenet.py`
+writes, `--check` recomputes and compares, and says so where the file is not there.
 """
 
 import importlib.util

@@ -21,7 +21,9 @@ def random_params(net, dtype=jnp.float32, scale=0.6, **given):
     shapes = jax.eval_shape(lambda key: net.init(key, jnp.zeros((1, 4), int), **given), jax.random.key(0))["params"]
     leaves, tree = jax.tree.flatten(shapes)
     rng = np.random.default_rng(0)
-    return {"params": jax.tree.unflatten(tree, [jnp.asarray(scale * rng.normal(size=leaf.shape), dtype) for leaf in leaves])}
+    return {
+        "params": jax.tree.unflatten(tree, [jnp.asarray(scale * rng.normal(size=leaf.shape), dtype) for leaf in leaves])
+    }
 
 
 def test_receptive_fields():
@@ -71,7 +73,12 @@ def test_drawing_by_queues_has_the_logits_of_the_whole_network(name):
     def both(key):
         traced.append(key)
         codes, logits = net.apply(params, key, 3, 40, **given, method="draw")
-        return codes, logits, net.apply(params, codes, **given), net.apply(params, net.bind(params).rows(codes), **given)
+        return (
+            codes,
+            logits,
+            net.apply(params, codes, **given),
+            net.apply(params, net.bind(params).rows(codes), **given),
+        )
 
     for seed in range(2):
         codes, logits, whole, of_rows = both(jax.random.key(seed))
@@ -133,7 +140,9 @@ def golden():
 def test_logits_are_those_of_a_published_implementation(taps):
     """Its answer to codes up to t is ours for t + 1; it pads where we read an empty row first, so their starts differ."""
     stored = golden()
-    weight = {name.removeprefix(f"{taps}/weight/"): x for name, x in stored.items() if name.startswith(f"{taps}/weight/")}
+    weight = {
+        name.removeprefix(f"{taps}/weight/"): x for name, x in stored.items() if name.startswith(f"{taps}/weight/")
+    }
     net = WaveNet(11, 2, 3, taps, taps, residual=5, gate=5, skip=7, features=3)
 
     def kernel(name):
@@ -153,7 +162,9 @@ def test_logits_are_those_of_a_published_implementation(taps):
     for ours, theirs in (("head", "conv_post_1"), ("top", "conv_post_2")):
         params[ours] = {"kernel": kernel(theirs)[0], "bias": weight[f"{theirs}.bias"]}
     features = np.pad(stored["features"].transpose(0, 2, 1), ((0, 0), (1, 0), (0, 0)))[:, :-1]
-    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.asarray(stored["codes"]), None, jnp.asarray(features))["params"]
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.asarray(stored["codes"]), None, jnp.asarray(features))[
+        "params"
+    ]
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, shapes)
     logits = np.asarray(jax.jit(net.apply)({"params": params}, stored["codes"], None, features))
     start = net.receptive_field

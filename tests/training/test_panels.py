@@ -29,7 +29,10 @@ def test_gradient_flow_lays_the_trained_net_beside_fresh_cells():
 
 def test_spectrograms_show_recordings_and_under_them_sounds_of_their_labels():
     time = np.arange(2000) / 8000
-    batch = {"wave": np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (500, 1000, 2000)]), "label": np.array([4, 5, 6])}
+    batch = {
+        "wave": np.stack([np.sin(2 * np.pi * hertz * time) for hertz in (500, 1000, 2000)]),
+        "label": np.array([4, 5, 6]),
+    }
     run = SimpleNamespace(
         condition=lambda n: {name: np.repeat(x, n // 3, axis=0) for name, x in batch.items()},
         sample=lambda batch: 0.5 * batch["wave"],

@@ -15,7 +15,6 @@ import math
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -62,7 +61,7 @@ def codes(batch: Batch, levels: int = 256) -> Array:
     return mu_law.encode(jnp.asarray(batch["wave"]), levels)
 
 
-def conditions(net: nn.Module, batch: Batch) -> dict[str, Array]:
+def conditions(net: nn.Module, batch: Batch) -> dict[str, Any]:
     """What the network reads besides the codes. Raises ValueError where the batch lacks it."""
     wanted = [name for name, field in (("label", "classes"), ("features", "features")) if getattr(net, field, 0)]
     if missing := [name for name in wanted if name not in batch]:
@@ -79,7 +78,7 @@ def sample_nats(net: nn.Module, params: Any, batch: Batch, levels: int = 256) ->
     return -log_categorical(x, logits), (jnp.arange(x.shape[1]) < batch["length"][:, None]).astype(jnp.float32)
 
 
-def draw(net: nn.Module, params: Any, key: Array, n: int, length: int, given: dict[str, Array] | None = None,
+def draw(net: nn.Module, params: Any, key: Array, n: int, length: int, given: dict[str, Any] | None = None,
          temperature: float = 1.0) -> tuple[Array, Array]:  # fmt: skip
     """n draws of codes, and the logits they were drawn by: [n, length] and [n, length, levels]."""
     drawn = net.apply({"params": params}, key, n, length, **(given or {}), temperature=temperature, method="draw")
