@@ -164,7 +164,8 @@ def log_spectrogram(wave: np.ndarray, rate: int, frame: float = 0.032, bands: in
     from scipy.signal import stft
 
     size = int(frame * rate)
-    frequency, _, z = stft(wave, rate, nperseg=size, noverlap=size // 2)  # [N, size / 2 + 1, frames]
+    inside: dict[str, Any] = dict(boundary=None, padded=False)  # no frame reaches over an end
+    frequency, _, z = stft(wave, rate, nperseg=size, noverlap=size // 2, **inside)  # [N, size / 2 + 1, frames]
     power = np.abs(z).swapaxes(1, 2) ** 2
     if bands:
         mel = np.log1p(frequency / 700)

@@ -122,13 +122,15 @@ class WaveNet(nn.Module):
     def column(self, code: Array, t: Array, queues: Queues, fixed: list[Any], moving: Array | None
                ) -> tuple[Array, Queues]:  # fmt: skip
         """Logits [B, levels] of the code at t from the one before it [B] (`levels` before the first), and the queues after."""
-        seen, first = remember(queues[0], self.rows(code), t, self.initial, 1)
-        x, after = self.first.at(seen), [first]
+        row = self.rows(code)
+        x = self.first.at(recall(queues[0], row, t, self.initial, 1))
+        after = [remember(queues[0], row, t, x)]
         total: Any = 0.0
         for layer, (gate, dilation) in enumerate(zip(self.gates, self.dilations)):
-            seen, queue = remember(queues[layer + 1], x, t, self.kernel, dilation)
-            x, skipped = self.update(layer, x, gate.at(seen) + fixed[layer], moving)
-            total, after = total + skipped, [*after, queue]
+            inside = gate.at(recall(queues[layer + 1], x, t, self.kernel, dilation))
+            after.append(remember(queues[layer + 1], x, t, inside))
+            x, skipped = self.update(layer, x, inside + fixed[layer], moving)
+            total = total + skipped
         return self.logits(total), after
 
     def update(self, layer: int, x: Array, inside: Array, moving: Array | None) -> tuple[Array, Array]:
@@ -212,13 +214,23 @@ class Causal(nn.Module):
         return linear(seen.reshape(len(seen), -1), kernel.reshape(-1, self.features)) + bias
 
 
-def remember(queue: Array, x: Array, t: Array, taps: int, dilation: int) -> tuple[Array, Array]:
-    """What a convolution sees at t, [B, k, C], when x [B, C] comes, and its queue [(k - 1) d, B, C] with x in it.
+def recall(queue: Array, x: Array, t: Array, taps: int, dilation: int) -> Array:
+    """What a convolution sees at t, when x [B, C] comes: [B, k, C], the farthest first.
 
-    The queue is a ring: the oldest entry, which is the first tap's, gives its place to x. A slot not yet written holds zeros.
+    The queue [(k - 1) d, B, C] is a ring; a slot that was not written yet holds zeros.
     """
-    span = len(queue)
-    if not span:
-        return x[:, None], queue
+    span = max(1, len(queue))
     past = [queue[(t - back * dilation) % span] for back in range(taps - 1, 0, -1)]
-    return jnp.stack([*past, x.astype(queue.dtype)], axis=1), queue.at[t % span].set(x.astype(queue.dtype))
+    return jnp.stack([*past, x], axis=1)
+
+
+def remember(queue: Array, x: Array, t: Array, done: Array) -> Array:
+    """The queue with x in the place of its oldest entry, which the first tap has read.
+
+    done: what was computed from that reading. XLA has to see that it comes before the writing, or it copies the queue to be
+    safe, at every sample; so x is made to depend on it, by a choice that is never taken.
+    """
+    if not len(queue):
+        return queue
+    x = jnp.where(t < 0, done[:, :1], x).astype(queue.dtype)
+    return jax.lax.dynamic_update_index_in_dim(queue, x, t % len(queue), 0)

@@ -78,7 +78,7 @@ def test_samples_count_alike_and_padding_does_not():
 def test_a_tone_lies_at_its_frequency():
     wave = np.sin(2 * np.pi * 1000 * np.arange(4000) / 8000)[None]
     spectrum = sound.log_spectrogram(wave, 8000)
-    assert spectrum.shape[2] == 129 and np.all(spectrum[0, 2:-2].argmax(1) == 32)  # of 31.25 Hz each
+    assert spectrum.shape[2] == 129 and np.all(spectrum[0].argmax(1) == 32)  # of 31.25 Hz each
     features = sound.spectral_features((8000, np.concatenate([wave, 0.01 * wave])))
     assert features.min() >= 0 and features.max() <= 1
     np.testing.assert_allclose(features[0], features[1], atol=5e-3, err_msg="loudness counts")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.networks.wavenet import WaveNet, receptive_field, remember
+from aigc_jax.networks.wavenet import WaveNet, recall, receptive_field, remember
 from aigc_jax.probability.distributions import log_categorical
 
 SMALL = dict(levels=5, doublings=3, residual=4, gate=3, skip=6)
@@ -91,7 +91,9 @@ def test_drawing_by_queues_has_the_logits_of_the_whole_network(name):
 def test_a_queue_gives_what_was_there_so_many_steps_before():
     queue = jnp.zeros((2 * 3, 1, 1))
     for t in range(20):
-        seen, queue = remember(queue, jnp.full((1, 1), t + 1.0), jnp.int32(t), 3, 3)
+        x = jnp.full((1, 1), t + 1.0)
+        seen = recall(queue, x, jnp.int32(t), 3, 3)
+        queue = remember(queue, x, jnp.int32(t), seen[:, 0])
         np.testing.assert_array_equal(seen[0, :, 0], [max(t + 1 - 6, 0), max(t + 1 - 3, 0), t + 1])
 
 
