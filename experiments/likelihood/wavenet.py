@@ -3,6 +3,11 @@
 aigc train wavenet --preset laptop --workdir runs/wavenet
 aigc train wavenet --preset fsdd --data files:DIR --workdir runs/wavenet-fsdd     # DIR made by aigc data build fsdd
 aigc sample runs/wavenet-fsdd --n 10 --label 0,1,2,3,4,5,6,7,8,9 --temperature 0.9
+
+Figures are bits per sample of the codes, all samples of the evaluation split alike. The laptop run, tones whose generator itself
+would pay 3.84 (it knows the pitch, which a model has to hear), reaches 4.05; linear prediction with a width that follows past
+errors gives 5.48, with one width 5.85, pairs of codes 6.56, their histogram 7.39. On spoken digits (the first 4,096 samples of
+each recording of the authors' test split) these simple codes give 5.37, 6.88, 5.51 and 7.24.
 """
 
 from aigc_jax.cli import run_file
@@ -19,17 +24,17 @@ PAPER = "van den Oord et al. 2016, WaveNet: a generative model for raw audio, ar
 PRESETS = {
     "paper": {},
     "fsdd": dict(
-        data="files:fsdd", rate=8000, resample=False, length=4096, silence=800, classes=10, stacks=2, skip=128,
-        steps=8_000, batch_size=16, lr=2e-3, warmup=200,
+        data="files:fsdd", rate=8000, resample=False, length=4096, silence=800, classes=10, stacks=2, skip=64,
+        steps=4_500, batch_size=8, lr=3e-3, warmup=100,
     ),
     "laptop": dict(
-        data="tones", rate=8000, resample=False, length=1024, classes=4, stacks=2, doublings=6, residual=24, gate=24, skip=64,
-        steps=1_000, batch_size=8, lr=5e-3, warmup=50,
+        data="tones", rate=8000, resample=False, length=1024, classes=4, stacks=1, doublings=7, skip=64,
+        steps=600, batch_size=8, lr=5e-3, warmup=50,
     ),
 }  # fmt: skip
 EXPECTED = {
     "laptop": dict(
-        metric="code/bits_per_sample", value=4.2, tolerance=0.1, direction="min", device="2 CPU cores", minutes=2,
+        metric="code/bits_per_sample", value=4.05, tolerance=0.06, direction="min", device="2 CPU cores", minutes=2,
     ),
 }  # fmt: skip
 
