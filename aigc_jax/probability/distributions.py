@@ -65,3 +65,8 @@ def sample_bernoulli(key: Array, logits: Array) -> Array:
 def log_mean_exp(x: Array, axis: int = 0) -> Array:
     """log of the mean of exp(x) along an axis, without overflow."""
     return jax.nn.logsumexp(x, axis=axis) - math.log(x.shape[axis])
+
+
+def bits_per_dimension(nats: Array, dimensions: int) -> Array:
+    """Nats of an example of so many dimensions, as bits for each of them."""
+    return nats / (dimensions * math.log(2))
