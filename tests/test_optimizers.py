@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from aigc_jax.optimizers import are_kernels, cosine, falling, linear, optimizer, rising, stairs
+from aigc_jax.optimizers import are_kernels, cosine, falling, falling_by_thirds, linear, optimizer, rising, stairs
 
 DRAW = np.random.default_rng(0)
 
@@ -102,3 +102,13 @@ def test_an_unknown_optimizer_is_refused():
 def test_schedules_pass_through_their_corners(schedule, expected):
     found = [float(schedule(jnp.int32(step))) for step in expected]
     np.testing.assert_allclose(found, list(expected.values()), atol=1e-6)
+
+
+def test_falling_by_thirds_has_three_to_the_i_passes_at_each_rate():
+    """Burda et al.: 0.001 * 10^(-i / 7) for 3^i passes, i = 0 .. 7, 3,280 in all; here of 3 steps each."""
+    rate = falling_by_thirds(1e-3, 3 * 3280, 8)
+    passes = np.repeat(np.arange(8), 3 ** np.arange(8))
+    for step in (0, 2, 3, 11, 12, 38, 39, 3279, 3 * 1093 - 1, 3 * 1093, 3 * 3280 - 1):
+        np.testing.assert_allclose(rate(step), 1e-3 * 10 ** (-passes[step // 3] / 7), rtol=1e-5)
+    with pytest.raises(ValueError, match="at least 1 stage, not 0"):
+        falling_by_thirds(1e-3, 10, 0)

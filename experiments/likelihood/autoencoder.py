@@ -5,8 +5,8 @@
 
 The paper preset is the 784-1000-500-250-30 network of logistic units with a linear code. Its layers are not pretrained
 one by one as restricted Boltzmann machines, nor fine-tuned by conjugate gradients, as in the paper: Adam trains them at once
-from random weights; rate, length and initial scale are ours. `denoising` and `sparse` have one layer of logistic units, those of
-`sparse` as in the UFLDL exercise. None of the three was run on MNIST.
+from random weights; rate, length and initial scale are ours. `denoising` and `sparse` have one layer of logistic units, those
+of `sparse` as in the UFLDL exercise. None of the three was run on MNIST.
 
 The laptop run, ten numbers for a digit of 8 x 8 pixels in [0, 1], restores test digits with a squared error of 0.63; ten
 principal components leave 1.22, the mean digit 4.66.

@@ -17,7 +17,7 @@ from aigc_jax.data import binarize as binarized
 from aigc_jax.data import load_data, to_unit
 from aigc_jax.evals.likelihood import importance_bound
 from aigc_jax.experiment import Experiment
-from aigc_jax.methods.likelihood.vae import log_weights, reconstructions, vae
+from aigc_jax.methods.likelihood.vae import log_weights, reconstructions, vae, warmed
 from aigc_jax.networks.mlp import MLP
 from aigc_jax.training.panels import latent_map, samples
 
@@ -71,7 +71,7 @@ def experiment(
     kind = () if binarize == "none" else ("binary",)
     spec = {"image": ((size, size, 1), "float32", *kind)} | ({"label": ((), "int32", 10)} if labels else {})
     return Experiment(
-        method=vae(encoder, decoder, tx, beta=optax.linear_schedule(0.0, beta, warm_up) if warm_up else beta),
+        method=vae(encoder, decoder, tx, beta=warmed(beta, warm_up)),
         data=load_data(data, batch_size=batch_size, spec=spec, train=bits, evaluate=bits),
         steps=steps,
         seed=seed,

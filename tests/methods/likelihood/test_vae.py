@@ -15,14 +15,16 @@ import optax
 import pytest
 from scipy.stats import multivariate_normal
 
-from aigc_jax.methods.likelihood.vae import decode, elbo_terms, log_weights, posterior, vae
+from aigc_jax.core import TrainState
+from aigc_jax.methods.likelihood.vae import decode, elbo_terms, kl_of_latents, log_weights, posterior, vae, warmed
 from aigc_jax.networks.mlp import MLP
 from aigc_jax.probability.distributions import log_bernoulli, log_mean_exp, log_normal
+from aigc_jax.probability.observations import discretized_logistic, gaussian
 
 D, L, NOISE = 5, 2, 0.6
 ENCODER, DECODER = MLP((), 2 * L), MLP((), D)
 BATCH = {"image": jax.random.normal(jax.random.key(11), (4, D))}
-gaussian = partial(log_normal, log_var=2 * np.log(NOISE))
+GAUSSIAN = gaussian(NOISE)
 
 
 def linear_gaussian(blur=0.0):
@@ -45,18 +47,18 @@ def exact_log_likelihood(w, b):
 
 def importance(params, k, key=0):
     """The IWAE bound with k draws, averaged over repetitions: its mean and standard error, [B] each."""
-    method = vae(ENCODER, DECODER, optax.sgd(1.0), log_likelihood=gaussian)
+    method = vae(ENCODER, DECODER, optax.sgd(1.0), observed=GAUSSIAN)
     state = method.init(jax.random.key(0), BATCH)._replace(params=params)
-    logs = log_weights(ENCODER, DECODER, gaussian)(state, BATCH, jax.random.key(key), 40_000)  # [40000, B]
+    logs = log_weights(ENCODER, DECODER, GAUSSIAN)(state, BATCH, jax.random.key(key), 40_000)  # [40000, B]
     bounds = log_mean_exp(logs.reshape(-1, k, logs.shape[-1]), axis=1)
     return np.mean(bounds, axis=0), np.std(bounds, axis=0) / np.sqrt(len(bounds))
 
 
 def test_with_the_exact_posterior_every_draw_weighs_the_exact_likelihood():
     params, w, b = linear_gaussian()
-    method = vae(ENCODER, DECODER, optax.sgd(1.0), log_likelihood=gaussian)
+    method = vae(ENCODER, DECODER, optax.sgd(1.0), observed=GAUSSIAN)
     state = method.init(jax.random.key(0), BATCH)._replace(params=params)
-    logs = log_weights(ENCODER, DECODER, gaussian)(state, BATCH, jax.random.key(1), 3)
+    logs = log_weights(ENCODER, DECODER, GAUSSIAN)(state, BATCH, jax.random.key(1), 3)
     np.testing.assert_allclose(logs, np.broadcast_to(exact_log_likelihood(w, b), (3, 4)), rtol=1e-4)
 
 
@@ -71,7 +73,7 @@ def test_elbo_iwae_5_iwae_50_and_the_exact_value_come_in_this_order():
 def test_iwae_of_one_draw_is_the_elbo():
     params, _, _ = linear_gaussian(blur=0.5)
     iwae, iwae_error = importance(params, 1)
-    method = vae(ENCODER, DECODER, optax.sgd(1.0), log_likelihood=gaussian)
+    method = vae(ENCODER, DECODER, optax.sgd(1.0), observed=GAUSSIAN)
     state = method.init(jax.random.key(0), BATCH)._replace(params=params)
     bounds = jax.vmap(lambda key: -method.evaluate(state, BATCH, key)["nll_bound"])(
         jax.random.split(jax.random.key(5), 20_000)
@@ -85,14 +87,14 @@ def closed_form_loss(params, x):
     mean, log_var = posterior(ENCODER, params, x)
     decoded = decode(DECODER, params, mean, x)
     spread = jnp.exp(log_var) @ params["decoder"]["Dense_0"]["kernel"] ** 2  # variance of W z, [B, D]
-    reconstruction = -gaussian(x, decoded) + 0.5 * jnp.sum(spread, -1) / NOISE**2
+    reconstruction = -GAUSSIAN.log_prob(x, decoded) + 0.5 * jnp.sum(spread, -1) / NOISE**2
     kl = 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - log_var - 1, -1)
     return jnp.mean(reconstruction + kl)
 
 
 def test_the_reparameterised_gradient_is_that_of_the_expectation():
     params, _, _ = linear_gaussian(blur=0.5)
-    method = vae(ENCODER, DECODER, optax.sgd(1.0), log_likelihood=gaussian)
+    method = vae(ENCODER, DECODER, optax.sgd(1.0), observed=GAUSSIAN)
     state = method.init(jax.random.key(0), BATCH)._replace(params=params)
 
     def gradient(key):
@@ -146,7 +148,7 @@ def test_beta_weighs_the_kl_in_the_loss_alone(beta):
 
 
 def test_warm_up_follows_the_step_of_the_state():
-    method = vae(ENCODER, DECODER, optax.sgd(0.0), beta=optax.linear_schedule(0.0, 1.0, 10))
+    method = vae(ENCODER, DECODER, optax.sgd(0.0), beta=warmed(1.0, 10))
     state = method.init(jax.random.key(0), BATCH)
     for step, weight in ((0, 0.0), (5, 0.5), (30, 1.0)):
         _, metrics = method.step(state._replace(step=jnp.int32(step)), BATCH, jax.random.key(1))
@@ -156,7 +158,7 @@ def test_warm_up_follows_the_step_of_the_state():
 
 def test_samples_are_the_decoded_prior_and_codes_the_posterior_mean():
     params, w, b = linear_gaussian()
-    method = vae(ENCODER, DECODER, optax.sgd(0.0), log_likelihood=gaussian, expectation=lambda mean: mean)
+    method = vae(ENCODER, DECODER, optax.sgd(0.0), observed=GAUSSIAN)
     state = method.init(jax.random.key(0), BATCH)._replace(params=params)
     samples = method.sample(state, {"image": jnp.zeros((50_000, D))}, jax.random.key(1))
     np.testing.assert_allclose(np.mean(samples, axis=0), b, atol=0.03)
@@ -176,3 +178,66 @@ def test_pictures_keep_their_shape_and_a_repeated_batch_is_learnt():
         state, metrics = step(state, jax.random.key(index))
     assert first > 8 and float(metrics["nll_bound"]) < 0.7 * first
     assert method.sample(state, {"image": x}, jax.random.key(1)).shape == x.shape
+
+
+def test_free_bits_are_a_floor_under_the_batch_mean_of_each_latent():
+    """sum_j max(lambda, mean over the batch of KL_j): not of each example, and not of the sum."""
+    method = vae(ENCODER, DECODER, optax.sgd(1.0), free_bits=2.0)
+    state = method.init(jax.random.key(0), BATCH)
+    mean, log_var = (np.asarray(m, np.float64) for m in posterior(ENCODER, state.params, BATCH["image"]))
+    each = 0.5 * (mean**2 + np.exp(log_var) - 1 - log_var)  # [B, L]
+    np.testing.assert_allclose(kl_of_latents(jnp.asarray(mean), jnp.asarray(log_var)), each, rtol=1e-4)
+    assert each.mean(0).min() < 2 < each.mean(0).max(), "one latent below the floor, one above it"
+    _, metrics = method.step(state, BATCH, jax.random.key(1))
+    expected = metrics["reconstruction"] + np.maximum(each.mean(0), 2.0).sum()
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+    maps = kl_of_latents(jnp.ones((2, 3, 3, 5)), jnp.zeros((2, 3, 3, 5)))
+    np.testing.assert_allclose(maps, np.full((2, 5), 4.5))
+
+
+def test_the_best_bound_of_a_linear_gaussian_vae_is_the_likelihood_of_probabilistic_pca():
+    """Tipping and Bishop 1999: at the best W, b and noise, -2/N log L = d ln 2 pi + sum ln l_j + (d - q) ln s^2 + d."""
+    with jax.enable_x64(True):
+        eigenvalues = np.array([3.0, 1.2, 0.4, 0.3, 0.2])
+        turn = np.linalg.qr(np.random.default_rng(3).normal(size=(D, D)))[0]
+        x = np.random.default_rng(4).normal(size=(50, D))
+        x = np.linalg.qr(x - x.mean(0))[0] * np.sqrt(50 * eigenvalues) @ turn.T + 0.5
+        noise = eigenvalues[L:].mean()
+        best = -0.5 * (D * np.log(2 * np.pi) + np.log(eigenvalues[:L]).sum() + (D - L) * np.log(noise) + D)
+        w = turn[:, :L] * np.sqrt(eigenvalues[:L] - noise)  # [D, L]
+        precision = 1 + (w**2).sum(0) / noise
+        to_mean = w / noise / precision
+        encoder = {"kernel": np.concatenate([to_mean, np.zeros((D, L))], 1),
+                   "bias": np.concatenate([-0.5 * to_mean.sum(0), -np.log(precision)])}  # fmt: skip
+        params = {"encoder": {"Dense_0": encoder}, "decoder": {"Dense_0": {"kernel": w.T, "bias": np.full(D, 0.5)}}}
+        params = jax.tree.map(jnp.asarray, params)
+        observed = gaussian(float(np.sqrt(noise)))
+
+        state = TrainState(jnp.int32(0), params, {}, {})
+        logs = log_weights(ENCODER, DECODER, observed)(state, {"image": jnp.asarray(x)}, jax.random.key(0), 2)
+        np.testing.assert_allclose(np.mean(logs, axis=1), best, rtol=1e-10)  # of every draw, so of the ELBO, its mean
+
+        def bound(params, key):
+            return -jnp.mean(sum(elbo_terms(ENCODER, DECODER, params, jnp.asarray(x), key, observed)))
+
+        keys = jax.random.split(jax.random.key(0), 4_000)
+        for slope in jax.tree.leaves(jax.vmap(jax.grad(bound), in_axes=(None, 0))(params, keys)):  # no way leads up
+            assert np.all(np.abs(np.mean(slope, 0)) < 4.5 * np.std(slope, 0) / np.sqrt(len(keys)) + 1e-9)
+
+
+def test_pixels_of_levels_give_bits_per_dimension():
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3)) / 127.5 - 1, jnp.float32)
+    method = vae(MLP((), 4), MLP((), 24), optax.sgd(1.0), observed=discretized_logistic())
+    state = method.init(jax.random.key(0), {"image": x})
+    values = method.evaluate(state, {"image": x}, jax.random.key(1))
+    np.testing.assert_allclose(values["bpd"], values["nll_bound"] / (12 * np.log(2)), rtol=1e-5)
+    assert method.sample(state, {"image": x}, jax.random.key(1)).shape == x.shape
+    assert method.encode(state, {"image": x}, jax.random.key(1)).shape == (4, 2)
+
+
+def test_negative_weights_are_refused():
+    for options in (dict(beta=-1.0), dict(free_bits=-0.1)):
+        with pytest.raises(ValueError, match="beta and free bits are at least 0, not"):
+            vae(ENCODER, DECODER, optax.sgd(1.0), **options)
+    with pytest.raises(ValueError, match="at least 0, not -1.0 and 10"):
+        warmed(-1.0, 10)
