@@ -21,7 +21,7 @@ def test_bits_sum_to_one_and_have_their_mean():
 
 
 @pytest.mark.parametrize("deviation", [0.5, None])
-def test_a_gaussian_integrates_to_one_and_has_its_mean(deviation):
+def test_a_gaussian_integrates_to_one_and_has_its_moments(deviation):
     observed = gaussian(deviation)
     axis = np.linspace(-6, 6, 401, dtype=np.float32)
     x = jnp.asarray(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2))
@@ -29,6 +29,8 @@ def test_a_gaussian_integrates_to_one_and_has_its_mean(deviation):
     p = np.exp(observed.log_prob(x, jnp.repeat(told, len(x), axis=0))) * (axis[1] - axis[0]) ** 2
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-4)
     np.testing.assert_allclose(p @ x, observed.mean(told)[0], atol=1e-4)
+    variances = [0.25, 0.25] if deviation else np.exp(told[0, 2:])
+    np.testing.assert_allclose(p @ (x - observed.mean(told)) ** 2, variances, rtol=1e-3)
 
 
 def test_grey_levels_sum_to_one():
