@@ -26,12 +26,14 @@ PRESETS = {
     "paper": {},
     "released": dict(width=128, residual=32, batch_size=32, steps=100_000, lr=3e-4),
     "laptop": dict(
-        data="digits", size=8, channels=1, steps=4_000, batch_size=64, codes=32, code_width=8, width=32, residual=16, blocks=1,
-        levels=1, lr=2e-3, lr_end=0.01, variance=0.14,
+        data="digits", size=8, channels=1, steps=4_000, batch_size=64, codes=32, code_width=8, width=32, residual=16,
+        blocks=1, levels=1, lr=2e-3, lr_end=0.01, variance=0.14,
     ),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/squared_error", value=0.0052, tolerance=0.0005, direction="min", device="2 CPU cores", minutes=2),
+    "laptop": dict(
+        metric="eval/squared_error", value=0.0052, tolerance=0.0005, direction="min", device="2 CPU cores", minutes=1,
+    ),
 }  # fmt: skip
 
 
