@@ -7,7 +7,7 @@ The paper preset makes 8 x 8 numbers of 512 codes of a CIFAR-10 picture; `releas
 Neither was run here.
 
 The laptop run tells a digit of 8 x 8 pixels by 16 numbers of 32 codes, nearly all of them in use, and restores test digits with
-a squared error of 0.0052 a pixel; 16 principal components leave 0.0113, the mean digit 0.0728.
+a squared error of 0.0051 a pixel; 16 principal components leave 0.0113, the mean digit 0.0728.
 """
 
 import optax
@@ -32,7 +32,7 @@ PRESETS = {
 }  # fmt: skip
 EXPECTED = {
     "laptop": dict(
-        metric="eval/squared_error", value=0.0052, tolerance=0.0005, direction="min", device="2 CPU cores", minutes=1,
+        metric="eval/squared_error", value=0.0051, tolerance=0.0004, direction="min", device="2 CPU cores", minutes=1,
     ),
 }  # fmt: skip
 
