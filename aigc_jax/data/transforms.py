@@ -125,6 +125,31 @@ def binarize(how: Literal["dynamic", "threshold"] = "dynamic", of: str = "image"
     return of_values(of, binarized)
 
 
+def quantize(levels: int = 256, of: str = "image") -> Transform:
+    """uint8 0..255, or floats in [0, 1], -> int32 0 .. levels - 1, the nearest of as many even steps, ends included.
+
+    256 levels are the uint8 themselves; 17 give back those of the digits of scikit-learn. Raises ValueError below two.
+    """
+    if levels < 2:
+        raise ValueError(f"greys are quantized to 2 levels at least, not {levels}")
+    return of_values(of, lambda x, rng: np.rint(unit(x) * np.float32(levels - 1)).astype(np.int32))
+
+
+def block_means(side: int, of: str = "image") -> Transform:
+    """[B, H, W, C] -> float32 [B, H / side, W / side, C] in [0, 1]: the mean of each block of side x side pixels.
+
+    Raises UserError where blocks do not fill the picture.
+    """
+
+    def means(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width, channels = x.shape[1:]
+        if height % side or width % side:
+            raise UserError(f"blocks of {side} x {side} pixels do not fill {height} x {width}")
+        return unit(x).reshape(len(x), height // side, side, width // side, side, channels).mean((2, 4))
+
+    return of_column(of, means)
+
+
 def dequantize(of: str = "image", low: float = 0.0, high: float = 1.0) -> Transform:
     """uint8 -> (x + u) / 256 spread over [low, high), u ~ U[0, 1) (Theis et al., arXiv:1511.01844, section 3.1)."""
 

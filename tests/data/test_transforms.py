@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aigc_jax.data import binarize, compose, dequantize, normalize, one_hot, scale, to_unit, window
+from aigc_jax.data import (
+    binarize,
+    block_means,
+    compose,
+    dequantize,
+    normalize,
+    one_hot,
+    quantize,
+    scale,
+    to_unit,
+    window,
+)
 from aigc_jax.errors import UserError
 
 GREY = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
@@ -55,6 +66,27 @@ def test_threshold_is_at_one_half():
     assert run(binarize("threshold"), GREY).sum() == 128
     with pytest.raises(ValueError, match="'static'"):
         binarize("static")
+
+
+def test_quantized_levels_are_the_nearest_even_steps():
+    np.testing.assert_array_equal(run(quantize(256), GREY), GREY)
+    digits = np.rint(np.arange(17) * (255 / 16)).astype(np.uint8).reshape(1, 1, 17, 1)
+    assert run(quantize(17), digits).dtype == np.int32
+    np.testing.assert_array_equal(run(quantize(17), digits).ravel(), np.arange(17))
+    np.testing.assert_array_equal(
+        run(quantize(3), np.array([[0.0, 0.24, 0.26, 0.74, 0.76, 1.0]])), [[0, 0, 1, 1, 2, 2]]
+    )
+    with pytest.raises(ValueError, match="not 1"):
+        quantize(1)
+
+
+def test_blocks_are_reduced_to_their_means():
+    x = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 3)).astype(np.uint8)
+    out = run(block_means(3), x)
+    assert out.dtype == np.float32 and out.shape == (2, 2, 3, 3)
+    np.testing.assert_allclose(out[1, 1, 2, 0], x[1, 3:6, 6:9, 0].mean() / 255, rtol=1e-6)
+    with pytest.raises(UserError, match="blocks of 2 x 2 pixels do not fill 6 x 9"):
+        run(block_means(2), x)
 
 
 def test_dequantized_levels_fill_the_interval_and_floor_back():

@@ -1,0 +1,125 @@
+"""Autoregressive models of whole pictures, pixel by pixel in raster order: the exact likelihood, draws and completions.
+
+    log p(x) = sum_i log p(x_i | x_<i)        i over pixels, or over the colours of pixels one after another
+
+A network gives the parameters of all conditionals at once, `net(x [B, H, W, C], label) -> params`, and draws with a cache,
+`net.draw(key, pick, known, keep, label) -> x, params`. What a pixel is distributed as is a `PixelOutput`
+(`aigc_jax.probability.pixel_outputs`). The likelihood is that of the integers: nothing is dequantised.
+
+Models of bits in another order, or in several, are in `autoregressive`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from aigc_jax.core import Batch, Method, TrainState, chain, descend, new_state, track
+from aigc_jax.probability.distributions import sum_trailing
+from aigc_jax.probability.pixel_outputs import PixelOutput
+
+
+def pixels(
+    net: nn.Module,
+    output: PixelOutput,
+    tx: optax.GradientTransformation,
+    *,
+    classes: int = 0,
+    ema: float | Callable[[Array], Array] | None = None,
+    temperature: float = 1.0,
+) -> Method:
+    """The method over batches {"image": [B, H, W, C]} of 0 .. levels - 1, and {"label": [B]} where there are classes.
+
+    output:      what a pixel is distributed as, given what the network puts out for it.
+    classes:     of the labels that the network takes; 0 gives it none.
+    ema:         decay of an average of the parameters, a number or a schedule of the step; by it is then evaluated and drawn.
+    temperature: of draws: probabilities of a value are raised to its inverse.
+
+    `evaluate`: -log p(x) in nats (`nll`), and for more than two levels in bits per dimension (`bpd`). `sample`: draws, of the
+    batch's classes; a batch with `keep` [B, H, W, 1 or C] is completed: where `keep` is not 0, its pixels stay. What is drawn
+    follows from those before it in raster order, not from later ones.
+
+    Raises ValueError for a temperature that is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"the temperature is above 0, not {temperature}")
+
+    def pick(key: Array, params: Array) -> Array:
+        return output.pick(key, params, temperature)
+
+    def init(key: Array, batch: Batch) -> TrainState:
+        params = {"net": net.init(key, batch["image"], **_label(batch, classes))["params"]}
+        return new_state(params, tx, {"ema": params["net"]} if ema is not None else {})
+
+    def cost(params: Any, batch: Batch) -> Array:
+        return nll(net, output, params, batch["image"], **_label(batch, classes))
+
+    def loss(params, memory, batch, key):
+        return jnp.mean(cost(params["net"], batch)), (memory, {})
+
+    def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
+        nats = cost(averaged(state), batch)
+        bits_per_dim = {"bpd": nats / (batch["image"][0].size * np.log(2))} if output.levels > 2 else {}
+        return {"nll": nats, **bits_per_dim}
+
+    def sample(state: TrainState, batch: Batch, key: Array) -> Array:
+        given = {"keep": batch["keep"]} if "keep" in batch else {}
+        x, _ = draw(net, pick, averaged(state), key, batch["image"], **given, **_label(batch, classes))
+        return x
+
+    step = descend(loss, tx)
+    if ema is not None:
+        step = chain(step, track("ema", lambda params: params["net"], ema))
+    return Method(init, step, evaluate, sample)
+
+
+def averaged(state: TrainState) -> Any:
+    """The parameters of the network, or their average where the state keeps one."""
+    return state.memory.get("ema", state.params["net"])
+
+
+def nll(net: nn.Module, output: PixelOutput, params: Any, x: Array, **given: Any) -> Array:
+    """-log p(x), [B]; `given` a label, if the network takes one."""
+    return -sum_trailing(output.log_prob(cast(Array, net.apply({"params": params}, x, **given)), x))
+
+
+def draw(
+    net: nn.Module, pick: Callable[[Array, Array], Array], params: Any, key: Array, like: Array, **given: Any
+) -> tuple[Array, Array]:
+    """Draws in the shape of `like`, and the parameters that they were drawn by; `given` what the network's `draw` takes."""
+    return cast(tuple[Array, Array], net.apply({"params": params}, key, pick, like, **given, method="draw"))
+
+
+def completions(n: int = 8, draws: int = 6) -> Callable[[Any], np.ndarray]:
+    """A panel of a run: n evaluation examples, one a row; left the whole, then its upper half alone, then completions of that.
+
+    The examples are spread evenly over the first 10,000: some test sets are sorted by class.
+    """
+    among = 10_000
+
+    def panel(run: Any) -> np.ndarray:
+        batch = {name: x[:: among // n][:n].repeat(draws, axis=0) for name, x in run.condition(among).items()}
+        image = batch["image"]  # [n draws, H, W, C]
+        keep = np.zeros((*image.shape[:3], 1), np.float32)
+        keep[:, : image.shape[1] // 2] = 1
+        drawn = run.data.decode(run.sample({**batch, "keep": keep})).reshape(n, draws, *image.shape[1:])
+        whole = run.data.decode(image)[::draws]
+        upper = np.where(keep[::draws] > 0, whole, 128).astype(np.uint8)
+        tiles = np.concatenate([whole[:, None], upper[:, None], drawn], axis=1)
+        tiles = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+        rows, columns, height, width, channels = tiles.shape
+        factor = -(-32 // height)  # small digits are enlarged by whole pixels
+        picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+        return picture.repeat(factor, axis=0).repeat(factor, axis=1).repeat(3 // channels, axis=2)
+
+    return panel
+
+
+def _label(batch: Batch, classes: int) -> dict[str, Any]:
+    return {"label": batch["label"]} if classes else {}

@@ -1,0 +1,61 @@
+"""Distributions of one pixel, or of one of its colours, given by what a network puts out for it.
+
+A `PixelOutput` is two pure functions over any leading axes. Pixels are integers 0 .. levels - 1 in any dtype, bits included.
+
+    bernoulli     p(1) = sigmoid(l)                               one number for each value
+    categorical   p(v) = softmax(l)_v (arXiv:1601.06759, 3.3)     a number for each level: no order among them is assumed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class PixelOutput(NamedTuple):
+    """What a pixel is distributed as.
+
+    levels:   values are 0 .. levels - 1.
+    size:     parameters of each value.
+    log_prob: (params [..., C, size], x [..., C]) -> log p(x) of each value [..., C]. A joint distribution of all colours of a
+              pixel has (params [..., size], x [..., C]) -> [...].
+    pick:     (key, params, temperature) -> a draw, as `log_prob` takes it, in the dtype of params. Probabilities are raised to
+              1 / temperature.
+    """
+
+    levels: int
+    size: int
+    log_prob: Callable[[Array, Array], Array]
+    pick: Callable[[Array, Array, float], Array]
+
+
+def bernoulli() -> PixelOutput:
+    """Bits, by their logits."""
+
+    def log_prob(params: Array, x: Array) -> Array:
+        logits = params[..., 0]
+        return x * logits - jax.nn.softplus(logits)
+
+    def pick(key: Array, params: Array, temperature: float = 1.0) -> Array:
+        return jax.random.bernoulli(key, jax.nn.sigmoid(params[..., 0] / temperature)).astype(params.dtype)
+
+    return PixelOutput(2, 1, log_prob, pick)
+
+
+def categorical(levels: int = 256) -> PixelOutput:
+    """A softmax over all levels. Raises ValueError below two."""
+    if levels < 2:
+        raise ValueError(f"a pixel has 2 levels at least, not {levels}")
+
+    def log_prob(params: Array, x: Array) -> Array:
+        chosen = jnp.take_along_axis(params, x.astype(jnp.int32)[..., None], axis=-1)[..., 0]
+        return chosen - jax.nn.logsumexp(params, axis=-1)
+
+    def pick(key: Array, params: Array, temperature: float = 1.0) -> Array:
+        return jax.random.categorical(key, params / temperature).astype(params.dtype)
+
+    return PixelOutput(levels, levels, log_prob, pick)

@@ -1,0 +1,80 @@
+"""Pictures pixel by pixel: the likelihood in its units, draws, completions and averages of parameters."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from aigc_jax.methods.likelihood.pixels import nll, pixels
+from aigc_jax.networks.gated_pixelcnn import GatedPixelCNN
+from aigc_jax.networks.pixelcnn import PixelCNN
+from aigc_jax.probability.pixel_outputs import bernoulli, categorical
+
+GREY = PixelCNN(levels=5, outputs=5, colours=1, width=4, blocks=1, head=4, kernel=3)
+BITS = GatedPixelCNN(levels=2, outputs=1, colours=1, classes=2, width=12, layers=1, head=12, kernel=3, first=3)
+
+
+def test_nats_and_bits_per_dimension():
+    """A network that says nothing costs ln 5 nats a pixel, log2 5 bits; of bits no bits per dimension are told."""
+    batch = {"image": jax.random.randint(jax.random.key(0), (3, 4, 6, 1), 0, 5)}
+    method = pixels(GREY, categorical(5), optax.sgd(0.0))
+    state = method.init(jax.random.key(0), batch)
+    flat = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))
+    rows = method.evaluate(flat, batch, jax.random.key(0))
+    np.testing.assert_allclose(rows["nll"], 24 * np.log(5) * np.ones(3), rtol=1e-6)
+    np.testing.assert_allclose(rows["bpd"], np.log2(5) * np.ones(3), rtol=1e-6)
+    batch = {"image": jnp.zeros((3, 2, 2, 1)), "label": jnp.zeros(3, jnp.int32)}
+    method = pixels(BITS, bernoulli(), optax.sgd(0.0), classes=2)
+    assert method.evaluate(method.init(jax.random.key(0), batch), batch, jax.random.key(0)).keys() == {"nll"}
+
+
+def test_it_learns_the_entropy_of_pictures_of_two_classes_and_draws_them():
+    """Of class 0 each pixel is its left neighbour's in 9 of 10, of class 1 its opposite; first pixels are fair coins."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 2000)
+    x = np.zeros((2000, 2, 3, 1), np.float32)
+    x[:, :, 0] = rng.random((2000, 2, 1)) < 0.5
+    for j in (1, 2):
+        x[:, :, j] = np.where(rng.random((2000, 2, 1)) < 0.9, x[:, :, j - 1], 1 - x[:, :, j - 1])
+    x[label == 1, :, 1] = 1 - x[label == 1, :, 1]
+    entropy = 2 * np.log(2) - 4 * (0.9 * np.log(0.9) + 0.1 * np.log(0.1))
+    batch = {"image": jnp.asarray(x), "label": jnp.asarray(label)}
+    method = pixels(BITS, bernoulli(), optax.adam(0.02), classes=2)
+    state = method.init(jax.random.key(0), batch)
+    step = jax.jit(method.step)
+    for _ in range(120):
+        state, metrics = step(state, batch, jax.random.key(0))
+    assert abs(float(metrics["loss"]) - entropy) < 0.15, (float(metrics["loss"]), entropy)
+
+    sample = jax.jit(method.sample)
+    drawn = np.asarray(sample(state, batch, jax.random.key(1)))
+    agree = (drawn[:, :, 1] == drawn[:, :, 0]).mean((1, 2))
+    assert abs(agree[label == 0].mean() - 0.9) < 0.05 and abs(agree[label == 1].mean() - 0.1) < 0.05
+    again = np.asarray(sample(state, batch, jax.random.key(2)))
+    assert np.any(again != drawn) and sample._cache_size() == 1, "draws never compile again"
+    keep = np.zeros((2000, 2, 3, 1))
+    keep[:, :, 0] = 1
+    completed = sample(state, {**batch, "keep": keep}, jax.random.key(2))
+    np.testing.assert_array_equal(completed[:, :, 0], x[:, :, 0])
+    coldest = pixels(BITS, bernoulli(), optax.adam(0.02), classes=2, temperature=0.01).sample
+    cold = np.asarray(coldest(state, {**batch, "keep": keep}, jax.random.key(2)))
+    np.testing.assert_array_equal(cold[label == 0][:, :, 1], cold[label == 0][:, :, 0])
+
+
+def test_the_average_of_parameters_is_what_is_evaluated():
+    batch = {"image": jax.random.randint(jax.random.key(0), (3, 4, 4, 1), 0, 5)}
+    method = pixels(GREY, categorical(5), optax.sgd(0.1), ema=0.75)
+    begin = method.init(jax.random.key(0), batch)
+    state, _ = method.step(begin, batch, jax.random.key(0))
+    average = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, begin.params["net"], state.params["net"])
+    expected = nll(GREY, categorical(5), average, batch["image"])
+    np.testing.assert_allclose(method.evaluate(state, batch, jax.random.key(0))["nll"], expected, rtol=1e-5)
+    assert np.all(np.abs(expected - nll(GREY, categorical(5), state.params["net"], batch["image"])) > 1e-3)
+
+
+def test_a_temperature_is_above_zero():
+    with pytest.raises(ValueError, match="above 0, not 0"):
+        pixels(GREY, categorical(5), optax.sgd(0.1), temperature=0)
