@@ -143,3 +143,26 @@ def test_fields_that_do_not_fit_are_refused():
         GatedPixelCNN(width=4, kernel=2).init(jax.random.key(0), x)
     with pytest.raises(ValueError, match="2 features cannot be shared among 3 colours"):
         GatedPixelCNN(width=2, layers=1, head=4).init(jax.random.key(0), x)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_parameters_are_those_of_networks_that_others_wrote(name):
+    with np.load(GOLDEN) as stored:
+        golden = {path: stored[path] for path in stored.files}
+    sizes = dict(levels=5, outputs=5, colours=3)
+    if name == "plain":
+        net, given = PixelCNN(**sizes, width=4, blocks=2, head=7, kernel=5), ()
+    else:
+        net = GatedPixelCNN(**sizes, width=6, layers=2, head=8, kernel=3, first=5, classes=10)
+        given = (golden["label"],)
+    params = {}
+    for path in golden:
+        if path.startswith(f"{name}/params/"):
+            *folders, leaf = path.split("/")[2:]
+            place = params
+            for folder in folders:
+                place = place.setdefault(folder, {})
+            place[leaf] = golden[path]
+    ours = net.apply({"params": params}, golden["x"], *given)
+    answer = golden[f"{name}/answer"]
+    assert np.linalg.norm(ours - answer) < 1e-4 * np.linalg.norm(answer)
