@@ -2,7 +2,7 @@
 
     python tests/golden/make_pixelcnn.py DIR [--check]
 
-DIR is a checkout of https://github.com/anordertoreclaim/PixelCNN at 606ebe9; needs torch, and torchvision's name alone. Its gated
+DIR is a checkout of https://github.com/anordertoreclaim/PixelCNN at 606ebe9; needs torch. Its gated
 network departs from the paper in things that are undone here: a residual of the vertical stack is taken off again after each
 block, a 1 x 1 of the vertical stack's own pixel is zero, and so is a class that enters before the last layers; what goes to the
 horizontal stack is copied before the class is added in its place. The plain network is made of its masked
