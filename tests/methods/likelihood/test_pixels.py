@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from aigc_jax.methods.likelihood.pixels import nll, pixels
+from aigc_jax.data import images
+from aigc_jax.methods.likelihood.pixels import completions, nll, pixels
 from aigc_jax.networks.gated_pixelcnn import GatedPixelCNN
 from aigc_jax.networks.pixelcnn import PixelCNN
 from aigc_jax.probability.pixel_outputs import bernoulli, categorical
@@ -78,3 +81,25 @@ def test_the_average_of_parameters_is_what_is_evaluated():
 def test_a_temperature_is_above_zero():
     with pytest.raises(ValueError, match="above 0, not 0"):
         pixels(GREY, categorical(5), optax.sgd(0.1), temperature=0)
+
+
+def test_completions_show_the_whole_its_upper_half_and_draws_below_it():
+    """Here what is drawn below is white: of each row, the first tile is the example and the others share its upper half."""
+    image = np.random.default_rng(0).integers(0, 5, (40, 4, 4, 1))
+
+    def sample(batch):
+        return np.where(batch["keep"] > 0, batch["image"], 4)
+
+    run = SimpleNamespace(
+        condition=lambda n: {"image": image[np.arange(n) % 40]},
+        sample=sample,
+        data=SimpleNamespace(decode=images(0, 4)),
+    )
+    panel = completions(n=3, draws=3)(run)
+    factor, shown = 6, images(0, 4)(image[[0, 3333 % 40, 6666 % 40]])
+    assert panel.dtype == np.uint8 and panel.shape == (3 * 6 * factor, 5 * 6 * factor, 3)
+    tiles = panel[::factor, ::factor, 0].reshape(3, 6, 5, 6).swapaxes(1, 2)[:, :, 1:-1, 1:-1]
+    np.testing.assert_array_equal(tiles[:, 0], shown[..., 0])
+    for tile, below in ((1, 128), (2, 255), (4, 255)):
+        np.testing.assert_array_equal(tiles[:, tile, :2], shown[:, :2, :, 0])
+        assert np.all(tiles[:, tile, 2:] == below)
