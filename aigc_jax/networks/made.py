@@ -34,6 +34,8 @@ class MADE(nn.Module):
     members:    how many sets of masks there are; which one is asked for by its number.
     degrees:    "random", uniform in what is allowed, or "sequential", every degree in turn: then few units leave no gap.
     direct:     logits also take the inputs themselves.
+    outputs:    numbers for each variable; 1 gives logits [B, D] of bits, more give [B, D, outputs] and no draws: the mean and
+                scale of MAF (arXiv:1705.07057), the numbers of a spline. A variable's lie side by side in the last layer.
     activation: a name of `layers.ACTIVATIONS`.
 
     Masks are no parameters; weights that they take out are counted all the same, as in published counts of such nets.
@@ -48,11 +50,16 @@ class MADE(nn.Module):
     degrees: Literal["random", "sequential"] = "random"
     direct: bool = False
     activation: str = "relu"
+    outputs: int = 1
 
     def setup(self) -> None:
         if not self.hidden or self.members < 1:
             raise ValueError(f"MADE has a hidden layer and a mask at least, not {len(self.hidden)} and {self.members}")
-        sizes = [self.dimensions, *self.hidden, self.dimensions]
+        if self.outputs < 1 or (self.direct and self.outputs > 1):
+            raise ValueError(
+                f"MADE gives 1 number a variable at least, and 1 with direct connections, not {self.outputs}"
+            )
+        sizes = [self.dimensions, *self.hidden, self.dimensions * self.outputs]
         self.layers = [MaskedDense(*pair) for pair in zip(sizes, sizes[1:])]
         square = (self.dimensions, self.dimensions)
         self.skip = self.param("skip", nn.initializers.zeros, square, jnp.float32) if self.direct else None
@@ -62,11 +69,17 @@ class MADE(nn.Module):
         x = h = x.reshape(x.shape[0], -1)
         for layer, mask in zip(self.layers, masks):
             h = nonlinear(layer(h, mask))
-        logits = self.layers[-1](h, last)
+        logits = self.layers[-1](h, jnp.repeat(last, self.outputs, axis=1))
+        if self.outputs > 1:
+            return logits.reshape(x.shape[0], self.dimensions, self.outputs)
         return logits if self.skip is None else logits + linear(x, self.skip * strict)
 
     def draw(self, key: Array, n: int, member: Array | int = 0) -> tuple[Array, Array]:
         """n draws, and the logits they were drawn by: [n, D] each."""
+        if self.outputs > 1:
+            raise ValueError(
+                f"draws are of bits, one logit each, and this network gives {self.outputs} numbers a variable"
+            )
         nonlinear, (first, *masks, last, strict) = activation(self.activation), self.masks(member)
         order = jnp.argsort(jnp.asarray(self.degree_tables()[0])[member])
 

@@ -1,9 +1,10 @@
 """Arrays of finished runs in the first state of a new one: fine-tuning (`--init-from`), and teachers.
 
-What belongs to a network is taken over: parameters, and in memory its batch statistics (`batch_stats`) and averages (`ema`,
-`average`); averages that the other run did not keep begin as what they average. An array of another shape is an error,
-unless it is a head that differs in the number of classes alone, which begins anew, or the experiment can bring it into
-shape. Stacks of blocks may be scanned on one side and not on the other. Published weights are taken over the same way.
+What belongs to a network is taken over: parameters, and in memory its batch statistics (`batch_stats`), what it drew once and
+never moves (`constants`), and averages (`ema`, `average`); averages that the other run did not keep begin as what they
+average. An array of another shape is an error, unless it is a head that differs in the number of classes alone, which begins
+anew, or the experiment can bring it into shape. Stacks of blocks may be scanned on one side and not on the other. Published
+weights are taken over the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from aigc_jax.training.plan import Plan
 from aigc_jax.training.run import open_run
 from aigc_jax.training.sharding import path_name
 
-NETWORK = ("params.", "memory.batch_stats.", "memory.ema.", "memory.average.")
+NETWORK = ("params.", "memory.batch_stats.", "memory.constants.", "memory.ema.", "memory.average.")
 
 
 class Donor(NamedTuple):
