@@ -76,6 +76,12 @@ def test_chapters_do_not_import_each_other(path):
             )
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if "probability" in path.parts], ids=module_name)
+def test_densities_and_bijectors_know_no_network(path):
+    """Networks are made of bijectors, and not the other way round: conditioners are passed in."""
+    assert not [module for module in imports(path) if module.startswith("aigc_jax.networks")]
+
+
 def test_nothing_imports_tensorflow_or_torch():
     for path in FILES:
         text = path.read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ They run in an environment of their own, with the reference libraries; the tests
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,3 +29,22 @@ def main(path: Path, build: Callable[[], dict[str, np.ndarray]], rtol: float = 1
                 np.testing.assert_allclose(stored[name], value, rtol=rtol, atol=atol, err_msg=name)
             else:
                 np.testing.assert_array_equal(stored[name], value, err_msg=name)
+
+
+def packed(arrays: dict[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+    """Many small arrays as one, with the index "NAME SIZE SIZE ..." of each: a zip file takes 300 bytes for every member."""
+    index = np.array([" ".join([name, *map(str, array.shape)]) for name, array in arrays.items()])
+    flat = np.concatenate([np.asarray(array, np.float32).reshape(-1) for array in arrays.values()])
+    return {f"{prefix}weights": flat, f"{prefix}index": index}
+
+
+def checkout(repository: str, commit: str) -> None:
+    """Lets a reference that is no package be imported: $GOLDEN_SOURCES/NAME is a clone of it, at this commit.
+
+    Without one the script ends, and says what to clone.
+    """
+    folder = Path(os.environ.get("GOLDEN_SOURCES", "")) / repository.partition("/")[2]
+    if "GOLDEN_SOURCES" not in os.environ or not folder.is_dir():
+        print(f"skipped: clone https://github.com/{repository} at {commit} into a folder named by GOLDEN_SOURCES")
+        sys.exit(0)
+    sys.path.insert(0, str(folder))
