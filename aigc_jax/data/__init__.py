@@ -26,7 +26,7 @@ import importlib
 from typing import Any
 
 _LAZY = {
-    "pipeline": ("Data", "Stream", "load_data", "images", "sounds"),
+    "pipeline": ("Data", "Stream", "load_data", "images", "sounds", "lines"),
     "text": ("load_text",),
     "bits": ("load_bits",),
     "pixels": ("load_pixels",),
@@ -43,6 +43,7 @@ _LAZY = {
         "quantize",
         "block_means",
         "dequantize",
+        "upper_bits",
         "one_hot",
         "window",
         "repeated",

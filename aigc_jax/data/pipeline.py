@@ -300,6 +300,11 @@ def images(low: float = 0.0, high: float = 1.0) -> Callable[[Any], np.ndarray]:
     return decode
 
 
+def lines(digits: int = 3) -> Callable[[Any], list[str]]:
+    """decode for tables: -> rows of numbers with blanks between them."""
+    return lambda rows: [" ".join(f"{value:.{digits}f}" for value in row) for row in np.asarray(rows)]
+
+
 def sounds(rate: int) -> Callable[[Any], tuple[int, np.ndarray]]:
     """decode for waves in [-1, 1]: -> (rate, float32 [N, samples])."""
     return lambda x: (rate, np.clip(np.asarray(x, np.float32), -1, 1))

@@ -160,6 +160,26 @@ def dequantize(of: str = "image", low: float = 0.0, high: float = 1.0) -> Transf
     return of_values(of, dequantized)
 
 
+def upper_bits(bits: int = 8, of: str = "image") -> Transform:
+    """uint8, or floats in [0, 1] -> float32 k / (2^bits - 1), k = 0 .. 2^bits - 1: the grey levels, by their upper bits.
+
+    For models of discrete pictures, which add their own noise. Raises ValueError for bits outside 1 to 8, UserError for values
+    outside [0, 1].
+    """
+    if not 1 <= bits <= 8:
+        raise ValueError(f"grey levels have 1 to 8 bits, not {bits}")
+
+    def shifted(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if x.dtype != np.uint8:
+            low, high = float(x.min()), float(x.max())
+            if not 0 <= low <= high <= 1:
+                raise UserError(f"{of} holds values from {low:g} to {high:g}: pictures are bytes, or numbers in [0, 1]")
+            x = np.rint(x * 255).astype(np.uint8)
+        return (x >> (8 - bits)) / np.float32(2**bits - 1)
+
+    return of_values(of, shifted)
+
+
 def one_hot(classes: int, of: str = "label") -> Transform:
     """Integers [B] -> float32 [B, classes]."""
     return of_column(of, lambda x, rng: np.eye(classes, dtype=np.float32)[x])

@@ -16,8 +16,10 @@ import numpy as np
 from aigc_jax.training.samples import enlarge, grid
 
 if TYPE_CHECKING:
+    from jax import Array
     from matplotlib.figure import Figure
 
+    from aigc_jax.core import TrainState
     from aigc_jax.training.run import Run
 
 
@@ -82,6 +84,50 @@ def latent_map(n: int) -> Callable[[Run], Figure]:
         if label is not None:
             axes.legend(*dots.legend_elements(), title="label", fontsize=7, loc="best")
         axes.set(xlabel="first component", ylabel="second component")
+        return figure
+
+    return panel
+
+
+def interpolations(
+    decode: Callable[[TrainState, Array], Array], rows: int = 6, columns: int = 9
+) -> Callable[[Run], np.ndarray]:
+    """The panel of pairs of evaluation pictures at the ends of a row, and between them what lies between their codes.
+
+    decode: (state, codes [B, D]) -> pictures; the codes, those of `run.encode`, go from one to the other along a line.
+    """
+
+    def panel(run: Run) -> np.ndarray:
+        import jax
+
+        codes = run.encode(run.condition(2 * rows))  # [2 rows, D]
+        share = np.linspace(0, 1, columns, dtype=np.float32)[None, :, None]
+        between = (1 - share) * codes[::2, None] + share * codes[1::2, None]  # [rows, columns, D]
+        pictures = jax.jit(decode)(run.state, between.reshape(rows * columns, -1))
+        return enlarge(grid(run.data.decode(jax.device_get(pictures)), columns))
+
+    return panel
+
+
+def density(low: float = -3.0, high: float = 3.0, points: int = 200, drawn: int = 2000) -> Callable[[Run], Figure]:
+    """The panel of a density of the plane: the data, exp(-nll) over the square from low to high, and samples."""
+
+    def panel(run: Run) -> Figure:
+        import jax
+        from matplotlib.figure import Figure
+
+        line = np.linspace(low, high, points, dtype=np.float32)
+        plane = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+        nll = jax.jit(run.method.evaluate)(run.state, {"x": plane}, run.key)["nll"]
+        data = run.condition(drawn)
+        figure = Figure(figsize=(12, 4))
+        axes = figure.subplots(1, 3, sharex=True, sharey=True)
+        axes[0].scatter(*data["x"].T, s=2, alpha=0.5)
+        square = (low, high, low, high)
+        axes[1].imshow(np.exp(-np.asarray(nll)).reshape(points, points), extent=square, origin="lower")
+        axes[2].scatter(*np.asarray(run.sample(data)).T, s=2, alpha=0.5)
+        for axis, title in zip(axes, ("data", "density", "samples")):
+            axis.set(title=title, xlim=(low, high), ylim=(low, high), aspect="equal")
         return figure
 
     return panel

@@ -15,6 +15,7 @@ from aigc_jax.data import (
     quantize,
     scale,
     to_unit,
+    upper_bits,
     window,
 )
 from aigc_jax.errors import UserError
@@ -95,6 +96,17 @@ def test_dequantized_levels_fill_the_interval_and_floor_back():
     np.testing.assert_array_equal(np.floor(out * 256), np.repeat(GREY, 20, 0))
     assert abs((out * 256 - GREY).mean() - 0.5) < 0.02
     assert run(dequantize(low=-1), GREY).min() < -0.9
+
+
+def test_upper_bits_are_the_levels():
+    out = run(upper_bits(5), GREY)
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(out * 31), GREY // 8)
+    np.testing.assert_array_equal(run(upper_bits(), GREY / np.float32(255)), GREY / np.float32(255))
+    with pytest.raises(UserError, match="image holds values from -0.5 to 1: pictures are bytes, or numbers in"):
+        run(upper_bits(), np.array([[-0.5, 1.0]], np.float32))
+    with pytest.raises(ValueError, match="1 to 8 bits, not 9"):
+        upper_bits(9)
 
 
 def test_one_hot_and_missing_columns():

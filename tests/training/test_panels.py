@@ -10,7 +10,7 @@ import numpy as np
 
 from aigc_jax.data import sounds
 from aigc_jax.networks.recurrent import Reader, Recurrent
-from aigc_jax.training.panels import gradient_flow, spectrograms
+from aigc_jax.training.panels import density, gradient_flow, interpolations, spectrograms
 
 
 def test_gradient_flow_lays_the_trained_net_beside_fresh_cells():
@@ -45,3 +45,35 @@ def test_spectrograms_show_recordings_and_under_them_sounds_of_their_labels():
     for column, hertz in enumerate((500, 1000, 2000)):
         for picture in (pictures[column], pictures[3 + column]):
             assert picture[:, 4].argmax() == hertz / 31.25
+
+
+def test_interpolations_go_along_a_line_from_picture_to_picture():
+    pictures = np.random.default_rng(0).random((4, 3, 3, 1), np.float32)
+    run = SimpleNamespace(
+        state=2.0,
+        condition=lambda n: {"image": pictures[:n]},
+        encode=lambda batch: batch["image"].reshape(-1, 9) * 2,
+        data=SimpleNamespace(decode=lambda x: np.rint(np.asarray(x) * 255).astype(np.uint8)),
+    )
+    panel = interpolations(lambda state, z: (z / state).reshape(-1, 3, 3, 1), rows=2, columns=3)(run)
+    small = panel[:: panel.shape[0] // 9, :: panel.shape[0] // 9]  # 2 rows of 3 pixels, lines between
+    tiles = small[1:4, 1:4, 0], small[1:4, 5:8, 0], small[1:4, 9:12, 0]
+    ends = [np.rint(picture[..., 0] * 255) for picture in pictures[:2]]
+    for tile, share in zip(tiles, (0, 0.5, 1)):
+        np.testing.assert_allclose(tile, (1 - share) * ends[0] + share * ends[1], atol=1)
+
+
+def test_density_shows_the_plane_upright():
+    """The density of N((1, -1), 0.1): its peak lies to the right and below."""
+
+    def evaluate(state, batch, key):
+        return {"nll": jnp.sum((batch["x"] - jnp.array([1.0, -1.0])) ** 2, axis=1) / 0.02}
+
+    x = np.zeros((5, 2), np.float32)
+    run = SimpleNamespace(
+        method=SimpleNamespace(evaluate=evaluate), state={}, key=jax.random.key(0), condition=lambda n: {"x": x},
+        sample=lambda batch: x,
+    )  # fmt: skip
+    _, middle, _ = density(points=61)(run).axes
+    (image,) = middle.get_images()
+    assert np.unravel_index(np.argmax(image.get_array()), (61, 61)) == (20, 40) and image.origin == "lower"
