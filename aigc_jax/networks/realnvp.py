@@ -49,6 +49,7 @@ def realnvp(
     width: int = 64,
     blocks: int = 8,
     *,
+    couplings: int = 3,
     margin: float = 0.05,
     dtype: Any = None,
 ) -> Bijector:
@@ -56,6 +57,7 @@ def realnvp(
 
     downscales: how often half of the variables leave: 1 for 32 x 32.
     width:      of the residual blocks at the first scale; `blocks` in a coupling.
+    couplings:  of each kind at a scale; the last scale has one more.
     margin:     of the logit that pictures pass first.
 
     Raises ValueError unless 2^downscales divides height and width.
@@ -63,13 +65,15 @@ def realnvp(
     height, side, channels = check_shape(shape, downscales, "RealNVP")
     levels: list[Bijector] = []
     for _ in range(downscales):
-        pixels = [by_checkerboard(number % 2 == 1, width, blocks, dtype) for number in range(3)]
-        halves = [by_channel(number % 2 == 1, 2 * width, blocks, dtype) for number in range(3)]
+        pixels = [by_checkerboard(number % 2 == 1, width, blocks, dtype) for number in range(couplings)]
+        halves = [by_channel(number % 2 == 1, 2 * width, blocks, dtype) for number in range(couplings)]
         # what an ordered squeeze of the same picture would give
         order = tuple(4 * channel + pixel for pixel in DIAGONALS for channel in range(channels))
         levels.append(Chain([*_flat(pixels), bij.Squeeze(), *_flat(halves), bij.Permutation(order)]))
         channels, width = 2 * channels, 2 * width
-    levels.append(Chain(_flat([by_checkerboard(number % 2 == 1, width, blocks, dtype) for number in range(4)])))
+    levels.append(
+        Chain(_flat([by_checkerboard(number % 2 == 1, width, blocks, dtype) for number in range(couplings + 1)]))
+    )
     return Chain([Logit(margin), MultiScale((height, side, shape[2]), levels)])
 
 

@@ -90,17 +90,19 @@ def latent_map(n: int) -> Callable[[Run], Figure]:
 
 
 def interpolations(
-    decode: Callable[[TrainState, Array], Array], rows: int = 6, columns: int = 9
+    decode: Callable[[TrainState, Array], Array], rows: int = 6, columns: int = 9, among: int = 2_000
 ) -> Callable[[Run], np.ndarray]:
     """The panel of pairs of evaluation pictures at the ends of a row, and between them what lies between their codes.
 
     decode: (state, codes [B, D]) -> pictures; the codes, those of `run.encode`, go from one to the other along a line.
+    among:  pairs are spread over so many examples: neighbours in a test set may be alike.
     """
 
     def panel(run: Run) -> np.ndarray:
         import jax
 
-        codes = run.encode(run.condition(2 * rows))  # [2 rows, D]
+        spread = {name: x[:: among // (2 * rows)][: 2 * rows] for name, x in run.condition(among).items()}
+        codes = run.encode(spread)  # [2 rows, D]
         share = np.linspace(0, 1, columns, dtype=np.float32)[None, :, None]
         between = (1 - share) * codes[::2, None] + share * codes[1::2, None]  # [rows, columns, D]
         pictures = jax.jit(decode)(run.state, between.reshape(rows * columns, -1))
@@ -123,8 +125,8 @@ def density(low: float = -3.0, high: float = 3.0, points: int = 200, drawn: int 
         figure = Figure(figsize=(12, 4))
         axes = figure.subplots(1, 3, sharex=True, sharey=True)
         axes[0].scatter(*data["x"].T, s=2, alpha=0.5)
-        square = (low, high, low, high)
-        axes[1].imshow(np.exp(-np.asarray(nll)).reshape(points, points), extent=square, origin="lower")
+        p = np.nan_to_num(np.exp(-np.asarray(nll)))  # far from all data a flow may overflow
+        axes[1].imshow(p.reshape(points, points), extent=(low, high, low, high), origin="lower")
         axes[2].scatter(*np.asarray(run.sample(data)).T, s=2, alpha=0.5)
         for axis, title in zip(axes, ("data", "density", "samples")):
             axis.set(title=title, xlim=(low, high), ylim=(low, high), aspect="equal")

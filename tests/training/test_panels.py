@@ -51,11 +51,11 @@ def test_interpolations_go_along_a_line_from_picture_to_picture():
     pictures = np.random.default_rng(0).random((4, 3, 3, 1), np.float32)
     run = SimpleNamespace(
         state=2.0,
-        condition=lambda n: {"image": pictures[:n]},
+        condition=lambda n: {"image": np.repeat(pictures, n // 4, axis=0)},
         encode=lambda batch: batch["image"].reshape(-1, 9) * 2,
         data=SimpleNamespace(decode=lambda x: np.rint(np.asarray(x) * 255).astype(np.uint8)),
     )
-    panel = interpolations(lambda state, z: (z / state).reshape(-1, 3, 3, 1), rows=2, columns=3)(run)
+    panel = interpolations(lambda state, z: (z / state).reshape(-1, 3, 3, 1), rows=2, columns=3, among=8)(run)
     small = panel[:: panel.shape[0] // 9, :: panel.shape[0] // 9]  # 2 rows of 3 pixels, lines between
     tiles = small[1:4, 1:4, 0], small[1:4, 5:8, 0], small[1:4, 9:12, 0]
     ends = [np.rint(picture[..., 0] * 255) for picture in pictures[:2]]
