@@ -14,7 +14,7 @@ from typing import Literal
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import load_data, quantize
+from aigc_jax.data import load_data, upper_bits
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.flow import decode, flow
 from aigc_jax.networks.dequantizer import dequantizer
@@ -74,7 +74,7 @@ def experiment(
     return Experiment(
         method=flow(bijector, tx, levels=levels, dequantizer=dequantizer(variational) if variational else None,
                     temperature=temperature, ema=ema),
-        data=load_data(data, batch_size=batch_size, spec=spec, train=quantize(bits), evaluate=quantize(bits)),
+        data=load_data(data, batch_size=batch_size, spec=spec, train=upper_bits(bits), evaluate=upper_bits(bits)),
         steps=steps,
         seed=seed,
         panels={"samples": samples(64), "interpolations": interpolations(partial(decode, bijector, levels=levels))},

@@ -12,7 +12,7 @@ from functools import partial
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import load_data, quantize
+from aigc_jax.data import load_data, upper_bits
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.flow import Noise, decode, flow
 from aigc_jax.networks.nice import nice
@@ -54,7 +54,7 @@ def experiment(
     spec = {"image": ((size, size, channels), "float32")}
     return Experiment(
         method=flow(bijector, tx, levels=levels, noise=noise, temperature=temperature),
-        data=load_data(data, batch_size=batch_size, spec=spec, train=quantize(bits), evaluate=quantize(bits)),
+        data=load_data(data, batch_size=batch_size, spec=spec, train=upper_bits(bits), evaluate=upper_bits(bits)),
         steps=steps,
         seed=seed,
         panels={"samples": samples(64), "interpolations": interpolations(partial(decode, bijector, levels=levels))},
