@@ -1,4 +1,4 @@
-"""The page on extending the library is true: its file, outside the tree, trains, resumes and samples."""
+"""The pages on extending the library are true: their files, outside the tree, train, resume and sample."""
 
 from __future__ import annotations
 
@@ -54,3 +54,14 @@ def test_the_compositions_on_the_page_are_of_functions_that_exist():
     used = set(re.findall(r"\b([a-z_]+)\(", block))
     assert used == {"chain", "repeat", "descend", "track", "accumulate"} and all(hasattr(core, name) for name in used)
     compile(block, str(PAGE), "exec")
+
+
+def test_the_flow_of_the_page_on_likelihoods_trains_and_is_invertible(tmp_path):
+    page = (PAGE.parent / "likelihood.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    path = tmp_path / "my_flow.py"
+    path.write_text(block, encoding="utf-8")
+    run = aigc.train(aigc.load(str(path), preset="quick", steps=60), tmp_path / "run", quiet=True)
+    losses = [row["nll"] for row in run.history() if "nll" in row]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(np.asarray(run.sample(run.condition(16)))).all()

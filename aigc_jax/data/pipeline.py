@@ -109,7 +109,7 @@ def load_data(
               pass through none.
     splits:   {"train": ..., "evaluate": ...} where it is not the source's own choice, in TFDS's notation:
               `train[:50000]`.
-    decode:   without it, images in [0, 1] -> uint8 where the spec has an `image`.
+    decode:   without it, images in [0, 1] -> uint8 where the spec has an `image`, and `lines` where it has a table `x`.
     workers:  processes that read ahead through Grain; 0 means threads.
 
     Raises ValueError for sizes below 1; what is wrong with the source itself is a UserError at the first batch.
@@ -142,7 +142,7 @@ def load_data(
         eval_split=lambda name: select(opened(), name or chosen.get("evaluate") or opened().evaluation),
         train=train,
         evaluate=evaluate,
-        decode=decode or (images() if "image" in spec else np.asarray),
+        decode=decode or (images() if "image" in spec else lines() if "x" in spec else np.asarray),
         info=Info({"source": source}, facts),
         workers=workers,
     )

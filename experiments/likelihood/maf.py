@@ -13,7 +13,7 @@ from typing import Literal
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import lines, load_data
+from aigc_jax.data import load_data
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.flow import flow
 from aigc_jax.networks.maf import iaf, maf
@@ -61,7 +61,7 @@ def experiment(
     tx = optax.chain(optax.add_decayed_weights(decay), optax.adam(cosine(lr, steps, end=lr_end * lr)))
     return Experiment(
         method=flow(bijector, tx, temperature=temperature),
-        data=load_data(data, batch_size=batch_size, spec={"x": ((columns,), "float32")}, decode=lines()),
+        data=load_data(data, batch_size=batch_size, spec={"x": ((columns,), "float32")}),
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,

@@ -10,7 +10,7 @@ The laptop run, a checkerboard of density 1/8, reaches 2.19 nats a test point; i
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import lines, load_data
+from aigc_jax.data import load_data
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.flow import flow
 from aigc_jax.networks.maf import spline_flow
@@ -52,7 +52,7 @@ def experiment(
     tx = optax.chain(optax.clip_by_global_norm(clip), optax.adam(cosine(lr, steps)))
     return Experiment(
         method=flow(bijector, tx, temperature=temperature),
-        data=load_data(data, batch_size=batch_size, spec={"x": ((columns,), "float32")}, decode=lines()),
+        data=load_data(data, batch_size=batch_size, spec={"x": ((columns,), "float32")}),
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,
