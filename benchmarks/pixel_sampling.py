@@ -27,6 +27,7 @@ from jax import Array
 
 from aigc_jax.methods.likelihood.pixels import draw
 from aigc_jax.networks.gated_pixelcnn import GatedPixelCNN
+from aigc_jax.networks.pixel_transformer import IMAGE, PixelTransformer
 from aigc_jax.networks.pixelcnn import PixelCNN
 from aigc_jax.probability.pixel_outputs import PixelOutput, bernoulli, categorical
 from aigc_jax.training.folder import commit, versions
@@ -52,6 +53,12 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "plain-32": lambda: Case(
         PixelCNN(256, 256, colours=3, width=60, blocks=8, head=256), categorical(256), (32, 32, 3)
+    ),
+    "image-transformer-32": lambda: Case(
+        PixelTransformer(256, 256, 3072, 3, 96, **IMAGE, width=128, depth=4, heads=4), categorical(256), (32, 32, 3)
+    ),
+    "igpt-32": lambda: Case(
+        PixelTransformer(512, 512, 1024, width=128, depth=4, heads=4), categorical(512), (32, 32, 1)
     ),
 }
 

@@ -97,6 +97,7 @@ def load_data(
     eval_batch_size: int | None = None,
     decode: Callable[[Any], Any] | None = None,
     splits: Mapping[str, str] | None = None,
+    channels: int | None = None,
     workers: int = 0,
 ) -> Data:
     """The data of a source, transformed to a spec.
@@ -110,6 +111,7 @@ def load_data(
     splits:   {"train": ..., "evaluate": ...} where it is not the source's own choice, in TFDS's notation:
               `train[:50000]`.
     decode:   without it, images in [0, 1] -> uint8 where the spec has an `image`, and `lines` where it has a table `x`.
+    channels: pictures are read as grey, 1, or colour, 3; None reads them as the spec has them.
     workers:  processes that read ahead through Grain; 0 means threads.
 
     Raises ValueError for sizes below 1; what is wrong with the source itself is a UserError at the first batch.
@@ -126,7 +128,7 @@ def load_data(
         if source == "synthetic":
             return synthetic(spec, batch_size, eval_batch_size or batch_size)
         pictures = [shape[-1] for shape, _ in shapes.values() if len(shape) == 3 and shape[-1] in (1, 3)]
-        found = open_source(source, pictures[0] if pictures else None)
+        found = open_source(source, channels or (pictures[0] if pictures else None))
         _check_classes(found, limits.get("label"))
         return found
 

@@ -33,6 +33,7 @@ def pixels(
     classes: int = 0,
     ema: float | Callable[[Array], Array] | None = None,
     temperature: float = 1.0,
+    palette: bool = False,
 ) -> Method:
     """The method over batches {"image": [B, H, W, C]} of 0 .. levels - 1, and {"label": [B]} where there are classes.
 
@@ -40,8 +41,12 @@ def pixels(
     classes:     of the labels that the network takes; 0 gives it none.
     ema:         decay of an average of the parameters, a number or a schedule of the step; by it is then evaluated and drawn.
     temperature: of draws: probabilities of a value are raised to its inverse.
+    palette:     values are indices of colours. Their likelihood is not that of the picture, which lost its colours before.
 
-    `evaluate`: -log p(x) in nats (`nll`), and for more than two levels in bits per dimension (`bpd`). `sample`: draws, of the
+    A network with a field `dropout` above 0 is told when it is trained, and draws from the rng `dropout`.
+
+    `evaluate`: -log p(x) in nats (`nll`), and for more than two levels in bits per dimension (`bpd`), or, of a palette, in
+    nats per index (`nats_per_index`), which compare under the same palette alone. `sample`: draws, of the
     batch's classes; a batch with `keep` [B, H, W, 1 or C] is completed: where `keep` is not 0, its pixels stay. What is drawn
     follows from those before it in raster order, not from later ones.
 
@@ -57,16 +62,17 @@ def pixels(
         params = {"net": net.init(key, batch["image"], **_label(batch, classes))["params"]}
         return new_state(params, tx, {"ema": params["net"]} if ema is not None else {})
 
-    def cost(params: Any, batch: Batch) -> Array:
-        return nll(net, output, params, batch["image"], **_label(batch, classes))
-
     def loss(params, memory, batch, key):
-        return jnp.mean(cost(params["net"], batch)), (memory, {})
+        training = {"train": True, "rngs": {"dropout": key}} if getattr(net, "dropout", 0) else {}
+        cost = nll(net, output, params["net"], batch["image"], **_label(batch, classes), **training)
+        return jnp.mean(cost), (memory, {})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
-        nats = cost(averaged(state), batch)
-        bits_per_dim = {"bpd": nats / (batch["image"][0].size * np.log(2))} if output.levels > 2 else {}
-        return {"nll": nats, **bits_per_dim}
+        nats = nll(net, output, averaged(state), batch["image"], **_label(batch, classes))
+        if output.levels == 2:
+            return {"nll": nats}
+        each = nats / batch["image"][0].size
+        return {"nll": nats, **({"nats_per_index": each} if palette else {"bpd": each / np.log(2)})}
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         given = {"keep": batch["keep"]} if "keep" in batch else {}
@@ -85,7 +91,7 @@ def averaged(state: TrainState) -> Any:
 
 
 def nll(net: nn.Module, output: PixelOutput, params: Any, x: Array, **given: Any) -> Array:
-    """-log p(x), [B]; `given` a label, if the network takes one."""
+    """-log p(x), [B]; `given` what `net.apply` takes besides: a label, if the network takes one."""
     return -sum_trailing(output.log_prob(cast(Array, net.apply({"params": params}, x, **given)), x))
 
 
@@ -108,8 +114,8 @@ def completions(n: int = 8, draws: int = 6) -> Callable[[Any], np.ndarray]:
         image = batch["image"]  # [n draws, H, W, C]
         keep = np.zeros((*image.shape[:3], 1), np.float32)
         keep[:, : image.shape[1] // 2] = 1
-        drawn = run.data.decode(run.sample({**batch, "keep": keep})).reshape(n, draws, *image.shape[1:])
-        whole = run.data.decode(image)[::draws]
+        whole = run.data.decode(image)[::draws]  # [n, H, W, 1 or 3]; indices of a palette are colours now
+        drawn = run.data.decode(run.sample({**batch, "keep": keep})).reshape(n, draws, *whole.shape[1:])
         upper = np.where(keep[::draws] > 0, whole, 128).astype(np.uint8)
         tiles = np.concatenate([whole[:, None], upper[:, None], drawn], axis=1)
         tiles = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)

@@ -1,7 +1,7 @@
 """What networks are made of: each layer is one function that picks its form by backend and by shape."""
 
 from aigc_jax.networks.layers.activations import ACTIVATIONS, activation, gelu
-from aigc_jax.networks.layers.attention import attention, attention_weights
+from aigc_jax.networks.layers.attention import attention, attention_weights, local_attention
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
 from aigc_jax.networks.layers.drop_path import DropPath, drop_path, linear_rates
@@ -35,6 +35,7 @@ __all__ = [
     "gru",
     "linear",
     "linear_rates",
+    "local_attention",
     "local_response_norm",
     "lstm",
     "max_pool",

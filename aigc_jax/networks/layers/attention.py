@@ -5,6 +5,8 @@ One function, three forms:
     batched  plain batched products over B * H; the form of a CPU, where products over transposed axes are slow
     einsum   the formula as it stands, for the compiler to lay out; the form of a TPU
     cudnn    flash attention, scores never stored: bfloat16 or float16 on an NVIDIA GPU, without mask or bias
+
+`local_attention` is the same over a part of the keys, by blocks of queries, and costs what that part is.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 Form = Literal["batched", "einsum", "cudnn"]
@@ -58,6 +61,43 @@ def attention(
         order = jnp.arange(sources) <= jnp.arange(targets)[:, None] + (sources - targets)  # [T, S]
         mask = order if mask is None else order & mask
     return (_batched if form == "batched" else _einsum)(q * width**-0.5, k, v, mask, bias)
+
+
+def local_attention(q: Array, k: Array, v: Array, *, block: int, memory: int, near: Array | None = None) -> Array:
+    """Causal attention within blocks and a memory before each ("local 1D", arXiv:1802.05751, section 3.3).
+
+    Query t of block n = floor(t / block) sees keys max(0, n block - memory) ... t: as many as its block and memory hold, so
+    that work and memory are O(T (block + memory)), not O(T^2).
+
+    q, k, v: [B, T, H, K]; T need not be a multiple of the block.
+    near:    [H, block + memory], added to the scaled product of a query and the key that lies so far before it.
+
+    Returns [B, T, H, K]. Raises ValueError for a block below 1 or a memory below 0.
+    """
+    if block < 1 or memory < 0:
+        raise ValueError(f"attention in blocks of {block} with a memory of {memory}: they are at least 1 and 0")
+    length = q.shape[1]
+    block, memory = min(block, length), min(memory, length)
+    count, back = -(-length // block), -(-memory // block)
+    fill = count * block - length
+
+    def blocks(x: Array, back: int) -> Array:  # [B, n, block, H, K], those `back` blocks before
+        x = jnp.pad(x, ((0, 0), (back * block, fill), (0, 0), (0, 0)))[:, : count * block]
+        return x.reshape(x.shape[0], count, block, *x.shape[2:])
+
+    def seen(x: Array) -> Array:  # [B, n, memory + block, H, K]
+        return jnp.concatenate([blocks(x, i) for i in range(back, -1, -1)], axis=2)[:, :, back * block - memory :]
+
+    start, key, query = np.arange(count)[:, None, None] * block, np.arange(memory + block), np.arange(block)[:, None]
+    # [n, block, memory + block]; before the first key there is none
+    mask = (key <= query + memory) & (start + key >= memory)
+    bias = None if near is None else near[:, (query + memory - key).clip(0)]  # [H, block, memory + block]
+
+    def one(q: Array, k: Array, v: Array, mask: Array) -> Array:
+        return attention(q, k, v, mask=mask, bias=bias)
+
+    y = jax.vmap(one, (1, 1, 1, 0), 1)(blocks(q, 0), seen(k), seen(v), jnp.asarray(mask))
+    return y.reshape(y.shape[0], count * block, *y.shape[3:])[:, :length]
 
 
 def attention_weights(q: Array, k: Array, *, mask: Array | None = None, bias: Array | None = None) -> Array:

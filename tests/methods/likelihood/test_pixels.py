@@ -13,6 +13,7 @@ import pytest
 from aigc_jax.data import images
 from aigc_jax.methods.likelihood.pixels import completions, nll, pixels
 from aigc_jax.networks.gated_pixelcnn import GatedPixelCNN
+from aigc_jax.networks.pixel_transformer import PixelTransformer
 from aigc_jax.networks.pixelcnn import PixelCNN
 from aigc_jax.probability.pixel_outputs import bernoulli, categorical
 
@@ -76,6 +77,23 @@ def test_the_average_of_parameters_is_what_is_evaluated():
     expected = nll(GREY, categorical(5), average, batch["image"])
     np.testing.assert_allclose(method.evaluate(state, batch, jax.random.key(0))["nll"], expected, rtol=1e-5)
     assert np.all(np.abs(expected - nll(GREY, categorical(5), state.params["net"], batch["image"])) > 1e-3)
+
+
+def test_indices_of_a_palette_are_counted_in_nats_and_dropout_falls_on_training_alone():
+    net = PixelTransformer(levels=8, outputs=8, length=24, width=8, depth=1, heads=2, dropout=0.5)
+    batch = {"image": jax.random.randint(jax.random.key(0), (3, 4, 6, 1), 0, 8)}
+    method = pixels(net, categorical(8), optax.sgd(1e-4), palette=True)
+    state = method.init(jax.random.key(0), batch)
+    rows = method.evaluate(state, batch, jax.random.key(0))  # an untrained head is flat
+    assert rows.keys() == {"nll", "nats_per_index"}
+    np.testing.assert_allclose(rows["nats_per_index"], np.log(8) * np.ones(3), rtol=1e-6)
+    moved = state._replace(
+        params=jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), state.params)
+    )
+    losses = [float(method.step(moved, batch, jax.random.key(i))[1]["loss"]) for i in (0, 1)]
+    assert losses[0] != losses[1]
+    again = [method.evaluate(moved, batch, jax.random.key(i))["nll"] for i in (0, 1)]
+    np.testing.assert_array_equal(*again)
 
 
 def test_a_temperature_is_above_zero():

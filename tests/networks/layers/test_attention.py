@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.networks.layers import attention
+from aigc_jax.networks.layers import attention, local_attention
 
 B, T, S, H, K = 2, 5, 7, 3, 4
 FORMS = ("batched", "einsum")
@@ -123,3 +123,41 @@ def test_equal_keys_give_the_mean_and_scores_are_float32_in_half_precision():
 def test_what_does_not_fit_is_an_error_with_the_numbers(shapes, options, words):
     with pytest.raises(ValueError, match=words):
         attention(*(jnp.zeros(shape) for shape in shapes), **options)
+
+
+@pytest.mark.parametrize(
+    "length, block, memory, by_distance", [(12, 3, 3, 0), (13, 4, 6, 1), (7, 5, 0, 1), (5, 8, 8, 1), (6, 2, 50, 0)]
+)
+def test_attention_in_blocks_is_that_of_the_equivalent_mask_in_value_and_gradient(length, block, memory, by_distance):
+    q, k, v = inputs(length, length)
+    near = normal(5, H, block + memory) if by_distance else None
+    t, s = np.arange(length)[:, None], np.arange(length)
+    mask = (s <= t) & (s >= t // block * block - memory)
+    bias = None if near is None else near[:, (t - s).clip(0, block + memory - 1)]
+
+    def run(f):
+        def scalar(q, k, v):
+            return jnp.sum(jnp.sin(f(q, k, v)))
+
+        return jax.jit(lambda *x: (f(*x), jax.grad(scalar, argnums=(0, 1, 2))(*x)))(q, k, v)
+
+    ours = run(lambda q, k, v: local_attention(q, k, v, block=block, memory=memory, near=near))
+    full = run(lambda q, k, v: attention(q, k, v, mask=jnp.asarray(mask), bias=bias))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours, full)
+
+
+def test_attention_in_blocks_never_holds_all_pairs():
+    """Its largest array grows as T, not as T^2."""
+
+    def largest(length):
+        run = jax.make_jaxpr(lambda q, k, v: local_attention(q, k, v, block=4, memory=4))
+        jaxpr = run(*inputs(length, length)).jaxpr
+        return max(np.prod(var.aval.shape) for equation in jaxpr.eqns for var in equation.outvars)
+
+    assert largest(512) == 4 * largest(128) < B * H * 512 * 16
+
+
+@pytest.mark.parametrize("block, memory", [(0, 4), (4, -1)])
+def test_blocks_that_are_none_are_refused(block, memory):
+    with pytest.raises(ValueError, match=f"blocks of {block} with a memory of {memory}"):
+        local_attention(*inputs(T, T), block=block, memory=memory)
