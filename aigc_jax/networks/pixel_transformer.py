@@ -293,8 +293,12 @@ class SoundTransformer(nn.Module):
     def classes(self) -> int:
         return self.values.classes
 
-    def __call__(self, codes: Array, label: Array | None = None) -> Array:
-        return self.values(codes, label)
+    @property
+    def dropout(self) -> float:
+        return self.values.dropout
+
+    def __call__(self, codes: Array, label: Array | None = None, train: bool = False) -> Array:
+        return self.values(codes, label, train)
 
     def draw(self, key: Array, n: int, length: int, label: Array | None = None,
              temperature: float = 1.0) -> tuple[Array, Array]:  # fmt: skip

@@ -1,6 +1,7 @@
-"""Transformers over pixels: Image Transformer with local attention, iGPT over a palette; exact likelihood, draws, completions.
+"""Transformers over pixels and samples of sound: Image Transformer, iGPT over a palette; exact likelihood, draws, completions.
 
     aigc train transformer_ar --preset laptop --workdir runs/transformer_ar
+    aigc train transformer_ar --preset sound --workdir runs/transformer_ar-sound
     aigc train transformer_ar --preset igpt-s --data files:DIR --palette palette.npy --workdir runs/igpt-s
 
 The paper preset is the Image Transformer as released for CIFAR-10 (published: 2.90 bits per dimension), `imagenet` its setting
@@ -10,19 +11,22 @@ start token and an output of its own; published as 76M, 455M and 1362M. Its pale
 nats per index of the palette, which say nothing of the bits of the pictures themselves. iGPT's random crops are left out.
 
 `laptop` draws digits of a class in 17 levels of grey, as `pixelcnn --preset conditional` does. Beside it: pixels independent
-given the class, by their frequencies, cost 2.17 bits per dimension.
+given the class, by their frequencies, cost 2.17 bits per dimension. `sound` is the same network over codes of mu-law, with
+local attention and numbers for distances: on the tones of `wavenet --preset laptop`, whose figures compare.
 """
 
 from typing import Literal
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import load_pixels
+from aigc_jax.data import load_pixels, load_recordings
+from aigc_jax.evals.sound import code_length
 from aigc_jax.experiment import Experiment, override
 from aigc_jax.methods.likelihood.pixels import completions, pixels
-from aigc_jax.networks.pixel_transformer import SIZES, PixelTransformer
+from aigc_jax.methods.likelihood.waves import waves
+from aigc_jax.networks.pixel_transformer import SIZES, PixelTransformer, SoundTransformer
 from aigc_jax.optimizers import cosine, optimizer
 from aigc_jax.probability.pixel_outputs import bernoulli, categorical
-from aigc_jax.training.panels import samples
+from aigc_jax.training.panels import samples, spectrograms
 
 SYSTEMS = ["transformer_ar"]
 PAPER = "Parmar et al. 2018, Image Transformer, arXiv:1802.05751; iGPT: Chen et al. 2020, Generative pretraining from pixels"
@@ -36,6 +40,10 @@ PRESETS = {
     "igpt-s": dict(**IGPT, net="igpt-s", lr=3e-3),
     "igpt-m": dict(**IGPT, net="igpt-m", lr=3e-3),
     "igpt-l": dict(**IGPT, net="igpt-l", lr=1e-3),
+    "sound": dict(
+        data="tones", rate=8000, length=1024, classes=4, net="igpt-s", width=48, depth=2, heads=4, positions="distance",
+        block=64, memory=64, dropout=0.0, scan=False, remat=False, half=False, steps=600, batch_size=8, lr=5e-3, warmup=50,
+    ),
     "laptop": dict(
         data="digits", size=8, colours=1, levels=17, classes=10, net="igpt-s", width=48, depth=2, heads=4, dropout=0.1,
         scan=False, remat=False, half=False, steps=1_500, batch_size=32, lr=3e-3, warmup=100,
@@ -52,6 +60,8 @@ def experiment(
     size: int = 32,
     colours: int = 3,
     levels: int = 256,  # of a value; 2 are bits with a sigmoid, more a softmax; colours of a palette
+    rate: int = 0,  # of recordings, in Hz; 0 is pictures
+    length: int = 1024,  # samples of a piece of a recording
     classes: int = 0,  # the network is told the class
     palette: str = "",  # pictures as indices of colours: "uniform", or a file .npy; "" keeps their colours
     steps: int = 500_000,  # ours, as are the batch and the largest rate
@@ -79,12 +89,24 @@ def experiment(
     fields = override(
         SIZES[net], width=width, depth=depth, heads=heads, positions=positions, block=block, memory=memory
     )
-    row = size * (1 if palette else colours)
+    tables = 1 if palette or rate else colours
+    row = length if rate else size * tables
     network = PixelTransformer(
-        levels, output.size, size * row, row // size, row, classes, **fields, dropout=dropout, scan=scan, remat=remat,
-        dtype="bfloat16" if half else None,
+        levels, output.size, row if rate else size * row, tables, row, classes, **fields, dropout=dropout, scan=scan,
+        remat=remat, dtype="bfloat16" if half else None,
     )  # fmt: skip
     tx = optimizer("adamw", cosine(lr, steps, min(warmup, steps - 1)), betas=(0.9, beta2), eps=eps)
+    if rate:
+        if palette or ema or levels == 2:
+            raise ValueError(
+                f"sound has no palette, no ema and more than 2 levels: not {palette!r}, {ema} and {levels}"
+            )
+        heard = waves(SoundTransformer(network), tx, levels=levels, temperature=temperature)
+        code = code_length(lambda state, batch, key: heard.evaluate(state, batch, key)["nll"], levels)
+        recordings = load_recordings(data, batch_size=batch_size, length=length, rate=rate, classes=classes)
+        return Experiment(
+            heard, recordings, steps, seed, evals={"code": code}, panels={"spectrograms": spectrograms(5)}
+        )
     return Experiment(
         method=pixels(
             network, output, tx, classes=classes, ema=ema, temperature=temperature, palette=bool(palette)

@@ -27,7 +27,8 @@ from aigc_jax.probability.distributions import log_categorical
 def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256, temperature: float = 1.0) -> Method:
     """The method over batches {"wave": [B, T] in [-1, 1]} with, where there are such, `length`, `label` and `features`.
 
-    levels:      of mu-law, those of the network. A network with classes or features reads the column `label` or `features`.
+    levels:      of mu-law, those of the network. A network with classes or features reads the column `label` or `features`;
+                 one with a field `dropout` above 0 is told when it is trained, and draws from the rng `dropout`.
     temperature: divides the logits that samples are drawn by; 0 takes the likeliest code.
 
     The loss is the mean over real samples. `evaluate`: -log p of the real samples of each recording in nats (`nll`), and
@@ -40,7 +41,8 @@ def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256
         return new_state({"net": net.init(key, codes(batch, levels)[:1], **few)["params"]}, tx)
 
     def loss(params, memory, batch, key):
-        nats, real = sample_nats(net, params["net"], batch, levels)
+        training = {"train": True, "rngs": {"dropout": key}} if getattr(net, "dropout", 0) else {}
+        nats, real = sample_nats(net, params["net"], batch, levels, **training)
         return jnp.sum(nats * real) / jnp.maximum(jnp.sum(real), 1), (memory, {})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
@@ -69,10 +71,13 @@ def conditions(net: nn.Module, batch: Batch) -> dict[str, Any]:
     return {name: jnp.asarray(batch[name]) for name in wanted}
 
 
-def sample_nats(net: nn.Module, params: Any, batch: Batch, levels: int = 256) -> tuple[Array, Array]:
-    """-log p(x_t | x_<t) of every sample, and 1 for those that are real, 0 for padding; [B, T] each."""
+def sample_nats(net: nn.Module, params: Any, batch: Batch, levels: int = 256, **training: Any) -> tuple[Array, Array]:
+    """-log p(x_t | x_<t) of every sample, and 1 for those that are real, 0 for padding; [B, T] each.
+
+    training: what `net.apply` takes besides where the network is trained.
+    """
     x = codes(batch, levels)
-    logits = cast(Array, net.apply({"params": params}, x, **conditions(net, batch)))
+    logits = cast(Array, net.apply({"params": params}, x, **conditions(net, batch), **training))
     if "length" not in batch:
         return -log_categorical(x, logits), jnp.ones(x.shape)
     return -log_categorical(x, logits), (jnp.arange(x.shape[1]) < batch["length"][:, None]).astype(jnp.float32)
