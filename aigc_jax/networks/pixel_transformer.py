@@ -83,7 +83,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, past: Pair | None, at: Array | int) -> tuple[Array, Pair | None]:
-        """A past of rings [B, S, H, K] is that of place `at`, of which x [B, 1, D] is; it comes back with x."""
+        """A past of rings [B, H, S, K] is that of place `at`, of which x [B, 1, D] is; it comes back with x."""
         post = self.norm == "post"
         norms = [
             LayerNorm(dtype=self.dtype, name=name) if post else RMSNorm(1e-5, dtype=self.dtype, name=name)
@@ -101,16 +101,17 @@ class Block(nn.Module):
         q, k, v = (part.reshape(*x.shape[:-1], self.heads, -1) for part in jnp.split(qkv, 3, -1))  # [B, T, H, K]
         near = self.param("near", zeros, (self.heads, self.near), jnp.float32) if self.near else None
         if past is not None:
-            slots = past[0].shape[1]
-            k, v = (
-                jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at % slots, 1)
+            slots = past[0].shape[2]
+            keys, values = (
+                jax.lax.dynamic_update_slice_in_dim(old, heads_first(new.astype(old.dtype)), at % slots, 2)
                 for old, new in zip(past, (k, v))
             )
+            past, k, v = (keys, values), heads_first(keys), heads_first(values)
             ago = (at - jnp.arange(slots)) % slots  # how far back what lies in a slot is
             first = 0 if self.reach is None else at // self.reach.block * self.reach.block - self.reach.memory
             seen = at - ago >= jnp.maximum(first, 0)
             bias = None if near is None else near[:, None, ago]
-            y, past = attention(q, k, v, mask=seen, bias=bias), (k, v)
+            y = attention(q, k, v, mask=seen, bias=bias)
         elif self.reach is not None:
             y = local_attention(q, k, v, block=self.reach.block, memory=self.reach.memory, near=near)
         else:
@@ -125,6 +126,11 @@ class Block(nn.Module):
     def _added(self, x: Array, y: Array, norm: nn.Module) -> Array:
         x = x + nn.Dropout(self.dropout, deterministic=not self.train)(y)
         return cast(Array, norm(x)) if self.norm == "post" else x
+
+
+def heads_first(x: Array) -> Array:
+    """[B, S, H, K] -> [B, H, S, K] and back: so products over all slots read a ring as it lies."""
+    return x.transpose(0, 2, 1, 3)
 
 
 class PixelTransformer(nn.Module):
@@ -234,7 +240,7 @@ class PixelTransformer(nn.Module):
     def empty(self, batch: int, length: int) -> Any:
         """Rings of keys and values before the first of `length` values, no longer than what is seen."""
         slots = length if self.reach is None else min(length, self.reach.slots)
-        shape = batch, slots, self.heads, self.width // self.heads
+        shape = batch, self.heads, slots, self.width // self.heads
         zeros = jnp.zeros((self.depth, *shape) if self.scan else shape, self.dtype or self.values.dtype)
         return (zeros, zeros) if self.scan else ((zeros, zeros),) * self.depth
 

@@ -120,7 +120,7 @@ def test_sounds_are_drawn_beyond_the_reach_of_distances():
         np.testing.assert_allclose(logits, net.apply({"params": params}, codes, label), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(cold[0], cold[1].argmax(-1))
     rings = jax.tree.leaves(net.values.bind({"params": params["values"]}).empty(2, 50))
-    assert all(ring.shape == (2, 8, 2, 4) for ring in rings)
+    assert all(ring.shape == (2, 2, 8, 4) for ring in rings)
     with pytest.raises(ValueError, match="at least 0, not -1"):
         draw(temperature=-1)
 
