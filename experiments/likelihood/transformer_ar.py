@@ -45,8 +45,8 @@ PRESETS = {
         block=64, memory=64, dropout=0.0, scan=False, remat=False, half=False, steps=600, batch_size=8, lr=5e-3, warmup=50,
     ),
     "laptop": dict(
-        data="digits", size=8, colours=1, levels=17, classes=10, net="igpt-s", width=48, depth=2, heads=4, dropout=0.1,
-        scan=False, remat=False, half=False, steps=1_500, batch_size=32, lr=3e-3, warmup=100,
+        data="digits", size=8, colours=1, levels=17, classes=10, net="igpt-s", width=64, depth=2, heads=4,
+        positions="grid", dropout=0.1, scan=False, remat=False, half=False, steps=2_000, batch_size=32, lr=3e-3, warmup=100,
     ),
 }  # fmt: skip
 EXPECTED = {
