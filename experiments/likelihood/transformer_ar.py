@@ -10,9 +10,10 @@ start token and an output of its own; published as 76M, 455M and 1362M. Its pale
 `python -m aigc_jax.data.palettes files:DIR palette.npy`; without it colours are an even grid of 8 x 8 x 8. Evaluated are then
 nats per index of the palette, which say nothing of the bits of the pictures themselves. iGPT's random crops are left out.
 
-`laptop` draws digits of a class in 17 levels of grey, as `pixelcnn --preset conditional` does. Beside it: pixels independent
-given the class, by their frequencies, cost 2.17 bits per dimension. `sound` is the same network over codes of mu-law, with
-local attention and numbers for distances: on the tones of `wavenet --preset laptop`, whose figures compare.
+`laptop` draws digits of a class in 17 levels of grey, two blocks 64 wide, and reaches 1.73 bits per dimension. Pixels that are
+independent given the class, by their frequencies, cost 2.17 there, and `pixelcnn --preset conditional` gets 1.71. `sound` is
+the same network over codes of mu-law, with local attention and numbers for distances, on the tones of `wavenet --preset
+laptop`: 4.64 bits per sample, where adaptive linear prediction gives 5.48 and WaveNet 4.05.
 """
 
 from typing import Literal
@@ -50,7 +51,7 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/bpd", value=2.0, tolerance=0.02, direction="min", device="2 CPU cores", minutes=2),
+    "laptop": dict(metric="eval/bpd", value=1.733, tolerance=0.015, direction="min", device="2 CPU cores", minutes=2),
 }
 
 

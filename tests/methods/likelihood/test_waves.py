@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from aigc_jax.methods.likelihood.waves import waves
+from aigc_jax.networks.pixel_transformer import PixelTransformer, SoundTransformer
 from aigc_jax.networks.wavenet import WaveNet
 from aigc_jax.probability import mu_law
 
@@ -100,3 +101,19 @@ def test_any_network_over_samples_serves_and_its_bits_are_those_of_even_codes():
     state = method.init(jax.random.key(0), batch)
     np.testing.assert_allclose(method.evaluate(state, batch, jax.random.key(0))["bits_per_sample"], 8, rtol=1e-6)
     assert method.sample(state, batch, jax.random.key(0)).shape == (4, 24)
+
+
+def test_a_transformer_serves_and_dropout_falls_on_training_alone():
+    values = PixelTransformer(16, 16, 8, classes=2, width=8, depth=1, heads=2, positions="distance", block=4, memory=4,
+                              dropout=0.5)  # fmt: skip
+    method = waves(SoundTransformer(values), optax.sgd(1e-4), levels=16)
+    state, batch = jax.jit(method.init)(jax.random.key(0), a_batch()), a_batch()
+    assert jax.jit(method.sample)(state, batch, jax.random.key(0)).shape == (4, 24)
+    moved = state._replace(
+        params=jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(1), leaf.shape), state.params)
+    )
+    step, evaluate = jax.jit(method.step), jax.jit(method.evaluate)
+    losses = [float(step(moved, batch, jax.random.key(i))[1]["loss"]) for i in (0, 1)]
+    assert losses[0] != losses[1]
+    again = [evaluate(moved, batch, jax.random.key(i))["nll"] for i in (0, 1)]
+    np.testing.assert_array_equal(*again)
