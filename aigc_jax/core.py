@@ -277,6 +277,11 @@ def micro_batches(batch: Batch, k: int) -> dict[str, Any]:
     return jax.tree.map(cut, dict(batch))
 
 
+def examples(batch: Batch) -> Array:
+    """The examples of a batch that has one kind of them: its pictures `image`, or the rows `x` of its table."""
+    return jnp.asarray(batch["image"] if "image" in batch else batch["x"])
+
+
 def _networks(group: str) -> tuple[str, ...] | None:
     return None if group == "all" else tuple(group.split("+"))
 

@@ -42,6 +42,11 @@ def log_normal(x: Array, mean: ArrayLike, log_var: ArrayLike) -> Array:
     return -0.5 * sum_trailing((x - mean) ** 2 * jnp.exp(-log_var) + log_var + math.log(2 * math.pi))
 
 
+def log_standard_logistic(x: Array) -> Array:
+    """log p(x) of independent logistic variables of mean 0 and scale 1; [B, ...] -> [B]."""
+    return -sum_trailing(jax.nn.softplus(x) + jax.nn.softplus(-x))
+
+
 def gaussian_kl(mean: Array, log_var: Array, prior_mean: ArrayLike = 0.0, prior_log_var: ArrayLike = 0.0) -> Array:
     """KL(N(mean, exp log_var) || N(prior_mean, exp prior_log_var)), both diagonal; [B, ...] -> [B].
 

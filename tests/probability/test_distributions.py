@@ -38,6 +38,13 @@ def test_normal_integrates_to_one_with_the_mean_and_variance_it_names():
     )
 
 
+def test_the_standard_logistic_density_is_the_derivative_of_the_sigmoid():
+    x = jnp.linspace(-4, 4, 9)
+    expected = np.log(jax.vmap(jax.grad(jax.nn.sigmoid))(x))
+    np.testing.assert_allclose(dist.log_standard_logistic(x[:, None]), expected, rtol=1e-5)
+    assert dist.log_standard_logistic(jnp.array([[800.0]])) == -800
+
+
 def test_a_log_density_is_per_example_whatever_the_shape_of_one():
     x = jax.random.normal(jax.random.key(0), (3, 4, 5, 2))
     flat = x.reshape(3, -1)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from aigc_jax.core import Batch, Method, TrainState, descend, new_state
+from aigc_jax.core import Batch, Method, TrainState, descend, examples, new_state
 from aigc_jax.probability.distributions import log_bernoulli, log_mean_exp, sum_trailing
 
 
@@ -41,11 +41,11 @@ def autoregressive(
     """
 
     def init(key: Array, batch: Batch) -> TrainState:
-        params = {"net": net.init(key, bits(batch))["params"]}
+        params = {"net": net.init(key, examples(batch))["params"]}
         return new_state(params, tx, {"turn": jnp.int32(0)} if in_turn else {})
 
     def loss(params, memory, batch, key):
-        x = bits(batch)
+        x = examples(batch)
         x = x.reshape(x.shape[0], -1)
         if order_agnostic:
             return jnp.mean(order_agnostic_nll(net, params["net"], x, key)), (memory, {})
@@ -55,10 +55,10 @@ def autoregressive(
         return jnp.mean(nll(net, params["net"], x, turn)), ({**memory, "turn": (turn + 1) % members}, {})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
-        return {"nll": mixture_nll(net, state.params["net"], bits(batch), members)}
+        return {"nll": mixture_nll(net, state.params["net"], examples(batch), members)}
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
-        like = bits(batch)
+        like = examples(batch)
         key_member, key_draw = jax.random.split(key)
         member = jax.random.randint(key_member, (), 0, members) if members > 1 else 0
         x, _ = draw(net, state.params["net"], key_draw, len(like), member)
@@ -66,11 +66,6 @@ def autoregressive(
 
     in_turn = members > 1 and not order_agnostic
     return Method(init, descend(loss, tx), evaluate, sample)
-
-
-def bits(batch: Batch) -> Array:
-    """The examples of a batch: its pictures, or the rows of its table."""
-    return batch["image"] if "image" in batch else batch["x"]
 
 
 def nll(net: nn.Module, params: Any, x: Array, member: Array | int = 0) -> Array:

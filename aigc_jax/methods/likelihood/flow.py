@@ -23,21 +23,19 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from aigc_jax.core import Batch, Memory, Method, Params, TrainState, chain, descend, new_state, track
+from aigc_jax.core import Batch, Memory, Method, Params, TrainState, chain, descend, examples, new_state, track
 from aigc_jax.probability.bijectors import Bijector
-from aigc_jax.probability.distributions import log_normal, sum_trailing
+from aigc_jax.probability.distributions import log_normal, log_standard_logistic
 
 Noise = Literal["normal", "logistic"]
 KEPT = ("batch_stats", "constants")
 """Collections of a bijector beside its parameters; they lie in memory by network, as parameters do."""
 
 
-def log_logistic(z: Array) -> Array:
-    """log p(z) of independent logistic variables, [B, ...] -> [B]."""
-    return -sum_trailing(jax.nn.softplus(z) + jax.nn.softplus(-z))
-
-
-LOG_PROB: dict[str, Callable[[Array], Array]] = {"normal": lambda z: log_normal(z, 0.0, 0.0), "logistic": log_logistic}
+LOG_PROB: dict[str, Callable[[Array], Array]] = {
+    "normal": lambda z: log_normal(z, 0.0, 0.0),
+    "logistic": log_standard_logistic,
+}
 DRAW: dict[str, Callable[..., Array]] = {"normal": jax.random.normal, "logistic": jax.random.logistic}
 
 
@@ -92,7 +90,7 @@ def flow(
             given = variables_of(params, memory, "dequantizer")
             drawn = jax.random.logistic(key, x.shape)
             u, log_det = inverse(dequantizer, given, drawn, x)
-            log_q = log_logistic(drawn) - log_det
+            log_q = log_standard_logistic(drawn) - log_det
         y, given = quantized(x, levels, u), variables_of(params, memory, "flow")
         (z, log_det), moved = bijector.apply(given, y, None, train, mutable=["batch_stats"] if train else [])
         nll = -LOG_PROB[noise](z) - log_det + log_q + (size * math.log(levels) if levels else 0.0)
@@ -124,11 +122,6 @@ def flow(
 
     step = descend(loss, tx)
     return Method(init, step if ema is None else chain(step, track("ema", lambda p: p, ema)), evaluate, sample, encode)
-
-
-def examples(batch: Batch) -> Array:
-    """The examples of a batch: its pictures, or the rows of its table."""
-    return jnp.asarray(batch["image"] if "image" in batch else batch["x"])
 
 
 def quantized(x: Array, levels: int, u: Array) -> Array:

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import aigc_jax.probability.bijectors as bij
-from aigc_jax.methods.likelihood.flow import decode, flow, log_logistic
+from aigc_jax.methods.likelihood.flow import decode, flow
 from aigc_jax.networks.dequantizer import dequantizer
 from aigc_jax.networks.glow import glow
 from aigc_jax.networks.maf import iaf, maf, spline_flow
@@ -199,11 +199,6 @@ def test_a_flow_learns_the_density_of_a_gaussian():
         state, metrics = step(state, {"x": x}, KEY)
     fitted = 1 + math.log(2 * math.pi) + 0.5 * math.log(np.linalg.det(np.cov(np.asarray(x).T)))
     assert abs(float(metrics["nll"]) - fitted) < 0.02
-
-
-def test_log_logistic_is_the_derivative_of_the_sigmoid():
-    z = jnp.linspace(-4, 4, 9)
-    np.testing.assert_allclose(log_logistic(z[:, None]), np.log(jax.vmap(jax.grad(jax.nn.sigmoid))(z)), rtol=1e-5)
 
 
 def test_what_a_flow_cannot_take_is_refused_with_its_numbers():
