@@ -85,7 +85,7 @@ def check_shape(shape: Sequence[int], levels: int, name: str) -> tuple[int, int,
     height, width, channels = shape
     if levels < 1 or height % 2**levels or width % 2**levels:
         raise ValueError(
-            f"{name} of {levels} levels takes pictures whose sides {2**levels} divides, not {height} x {width}"
+            f"{name} of {levels} scales takes pictures whose sides {2**levels} divides, not {height} x {width}"
         )
     return height, width, channels
 

@@ -10,8 +10,13 @@ checkerboards of pixels; at the last scale 4 couplings by checkerboard (section 
 for couplings by channel. NN is a ResNet with weight-normalised convolutions whose output is a sum of skips from every block
 (section 4.1).
 
+Couplings of a kind at a scale are a loop over stacked parameters, so that compiling does not grow with their number: between
+two of them the columns of pictures, or the channels, are put in reverse order, which changes places of what stays and what is
+mapped as another mask would.
+
 Departures: every convolution has a learned gain, where the released code leaves it out before a batch norm; the statistics of
-the norm after a coupling are those of the mapped half alone, where the released ones count zeros for the other.
+the norm after a coupling are those of the mapped half alone, where the released ones count zeros for the other; the bias of
+what NN sees is not 0 at first but of deviation 0.01.
 """
 
 from __future__ import annotations
@@ -36,6 +41,8 @@ from aigc_jax.probability.bijectors import (
     Logit,
     MaskedCoupling,
     MultiScale,
+    Repeated,
+    Reverse,
 )
 from aigc_jax.probability.bijectors.compose import COLLECTIONS, RNGS
 from aigc_jax.probability.bijectors.squeeze import DIAGONALS
@@ -55,43 +62,44 @@ def realnvp(
 ) -> Bijector:
     """x [B, *shape] in [0, 1] -> noise [B, D].
 
-    downscales: how often half of the variables leave: 1 for 32 x 32.
-    width:      of the residual blocks at the first scale; `blocks` in a coupling.
+    downscales: how often half of the variables leave: once for CIFAR-10, else until the last scale is 4 x 4 (section 4.1).
+    width:      of the residual blocks at the first scale.
+    blocks:     in a coupling; 0 leaves the first convolution, its skip, and the last.
     couplings:  of each kind at a scale; the last scale has one more.
     margin:     of the logit that pictures pass first.
 
-    Raises ValueError unless 2^downscales divides height and width.
+    Raises ValueError unless 2^(downscales + 1) divides height and width: a checkerboard of the last scale has even sides.
     """
-    height, side, channels = check_shape(shape, downscales, "RealNVP")
+    height, side, channels = check_shape(shape, downscales + 1, "RealNVP")
     levels: list[Bijector] = []
     for _ in range(downscales):
-        pixels = [by_checkerboard(number % 2 == 1, width, blocks, dtype) for number in range(couplings)]
-        halves = [by_channel(number % 2 == 1, 2 * width, blocks, dtype) for number in range(couplings)]
         # what an ordered squeeze of the same picture would give
         order = tuple(4 * channel + pixel for pixel in DIAGONALS for channel in range(channels))
-        levels.append(Chain([*_flat(pixels), bij.Squeeze(), *_flat(halves), bij.Permutation(order)]))
+        pixels = by_checkerboard(couplings, width, blocks, dtype)
+        halves = by_channel(couplings, 2 * width, blocks, dtype)
+        levels.append(Chain([pixels, bij.Squeeze(), halves, bij.Permutation(order)]))
         channels, width = 2 * channels, 2 * width
-    levels.append(
-        Chain(_flat([by_checkerboard(number % 2 == 1, width, blocks, dtype) for number in range(couplings + 1)]))
-    )
+    levels.append(by_checkerboard(couplings + 1, width, blocks, dtype))
     return Chain([Logit(margin), MultiScale((height, side, shape[2]), levels)])
 
 
-def by_checkerboard(even: bool, width: int, blocks: int, dtype: Any) -> list[Bijector]:
-    """A coupling in which the pixels of one colour give the numbers of the other's, and the norm after it."""
-    mask = Checkerboard(even)
-    net = CouplingNet(width, blocks, mask, dtype)
-    return [MaskedCoupling(net, bij.affine(), mask), bij.BatchNorm(MOMENTUM, EPS, mask=mask)]
+def by_checkerboard(times: int, width: int, blocks: int, dtype: Any = None) -> Bijector:
+    """Couplings in which the pixels of one colour give the numbers of the other's, in turn, and a norm after each."""
+    mask = Checkerboard()
+    coupling = MaskedCoupling(CouplingNet(width, blocks, mask, dtype), bij.affine(), mask)
+    return _in_turn([coupling, bij.BatchNorm(MOMENTUM, EPS, mask=mask)], times, axis=-2)
 
 
-def by_channel(second: bool, width: int, blocks: int, dtype: Any) -> list[Bijector]:
-    """A coupling in which one half of the channels gives the numbers of the other's, and the norm after it."""
-    net = CouplingNet(width, blocks, None, dtype)
-    return [Coupling(net, bij.affine(), second), bij.BatchNorm(MOMENTUM, EPS, mask=Halves(second))]
+def by_channel(times: int, width: int, blocks: int, dtype: Any = None) -> Bijector:
+    """Couplings in which one half of the channels gives the numbers of the other's, in turn, and a norm after each."""
+    coupling = Coupling(CouplingNet(width, blocks, None, dtype), bij.affine(), second=False)
+    return _in_turn([coupling, bij.BatchNorm(MOMENTUM, EPS, mask=Halves(second=False))], times, axis=-1)
 
 
-def _flat(layers: list[list[Bijector]]) -> list[Bijector]:
-    return [one for layer in layers for one in layer]
+def _in_turn(layers: list[Bijector], times: int, axis: int) -> Bijector:
+    """Layers, many times over, with the axis in reverse order every second time and in its own at the end."""
+    steps = Repeated(Chain([*layers, Reverse(axis)]), times)
+    return Chain([steps, Reverse(axis)]) if times % 2 else steps
 
 
 class CouplingNet(nn.Module):
@@ -107,7 +115,9 @@ class CouplingNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, context: Array | None = None, train: bool = False) -> Array:
-        h = BatchNorm(MOMENTUM, EPS, use_scale=False, name="norm_in")(x, train)
+        # Where the mask hides x, h is the bias alone: from 0 on, the sign of a round-off would be the slope of the ReLU there.
+        bias = self.param("bias_in", nn.initializers.normal(0.01), x.shape[-1:], jnp.float32)
+        h = BatchNorm(MOMENTUM, EPS, use_scale=False, use_bias=False, name="norm_in")(x, train) + bias
         parts = [h, -h]
         if self.mask is not None:  # half of what is normalised is zeros: twice as large, the rest has variance 1 or so
             board = jnp.asarray(self.mask(x.shape[1:]), x.dtype)
@@ -119,8 +129,9 @@ class CouplingNet(nn.Module):
         def body(block: Block, carry: tuple[Array, Array], _: None):
             return block(*carry, train), None
 
-        scan = nn.scan(body, COLLECTIONS, split_rngs=RNGS, length=self.blocks)
-        h, out = scan(Block(self.width, self.dtype, name="blocks"), (h, out), None)[0]
+        if self.blocks:
+            scan = nn.scan(body, COLLECTIONS, split_rngs=RNGS, length=self.blocks)
+            h, out = scan(Block(self.width, self.dtype, name="blocks"), (h, out), None)[0]
         out = nn.relu(BatchNorm(MOMENTUM, EPS, use_scale=False, name="norm_out")(out, train))
         out = WeightNormConv(2 * x.shape[-1], 1, name="conv_out")(out).reshape(*x.shape, 2)
         scale = self.param("scale", nn.initializers.zeros, (), jnp.float32)

@@ -113,8 +113,9 @@ def test_realnvp_equals_another():
         half = last["params"]["gain"].size // 2  # theirs: all logarithms of scales, then all shifts
         order = np.stack([half + np.arange(half), np.arange(half)], axis=1).reshape(-1)
         last["params"] = {key: value[..., order] for key, value in last["params"].items()}
-        scale = w[f"{name}.rescale.weight_g"].ravel()[0]
-        parts = {"norm_in": norm(f"{at}.in_norm"), "conv_in": first, "skip_in": conv(f"{at}.in_skip"),
+        norm_in = norm(f"{at}.in_norm")
+        alone = {"scale": w[f"{name}.rescale.weight_g"].ravel()[0], "bias_in": norm_in.pop("params")["bias"]}
+        parts = {"norm_in": norm_in, "conv_in": first, "skip_in": conv(f"{at}.in_skip"),
                  "norm_out": norm(f"{at}.out_norm"), "conv_out": last}  # fmt: skip
 
         def collect(collection):
@@ -124,33 +125,50 @@ def test_realnvp_equals_another():
                 for key, part in block.items()
                 if collection in part
             }
-            return {**net, "blocks": stacked} | ({"scale": scale} if collection == "params" else {})
+            return {**net, "blocks": stacked} | (alone if collection == "params" else {})
 
         return {collection: {"net": collect(collection)} for collection in ("params", "batch_stats")}
 
     def nothing(channels):  # a norm that leaves what it sees
         return {"mean": np.zeros(channels), "var": np.full(channels, 1 - realnvp.EPS)}
 
-    def level(prefix, places, channels):
-        found = {"params": {}, "batch_stats": {}}
-        for place, (name, board) in places.items():
-            for collection, part in coupling(f"{prefix}.{name}", board).items():
-                found[collection][f"bijectors_{place}"] = part
-            found["batch_stats"][f"bijectors_{place + 1}"] = nothing(channels if board else 4 * channels)
-        return found
+    def reversed_columns(path, leaf):
+        return leaf[..., ::-1, :, :] if path[-1].key == "direction" else leaf
 
-    first = {2 * i: (f"in_couplings.{i}", True) for i in range(3)} | {
-        7 + 2 * i: (f"out_couplings.{i}", False) for i in range(3)
-    }
-    levels = (
-        level("flows", first, 2),
-        level("flows.next_block", {2 * i: (f"in_couplings.{i}", True) for i in range(4)}, 4),
-    )
-    variables = {
-        collection: {"bijectors_1": {f"levels_{i}": one[collection] for i, one in enumerate(levels)}}
-        for collection in ("params", "batch_stats")
-    }
-    noise, log_det, back = both_ways(realnvp.realnvp((4, 8, 2), 1, 3, 1), variables, file["y"])
+    def reversed_channels(path, leaf):
+        """What the network of a coupling by channel has to do with the order of channels: its inputs' and its outputs'."""
+        names = [entry.key for entry in path]
+        if {"norm_in", "bias_in"} & set(names):
+            return leaf[::-1]
+        if "conv_in" in names and names[-1] == "direction":  # h and -h of each channel
+            return leaf.reshape(*leaf.shape[:2], 2, -1, leaf.shape[-1])[..., ::-1, :].reshape(leaf.shape)
+        if "conv_out" in names:  # shift and logarithm of the scale of each channel
+            return leaf.reshape(*leaf.shape[:-1], -1, 2)[..., ::-1, :].reshape(leaf.shape)
+        return leaf
+
+    def couplings(prefix, times, channels, board):
+        """All of a kind at a scale; every second one sees columns or channels in reverse order."""
+
+        def step(number):
+            found = jax.tree_util.tree_map_with_path(
+                (reversed_columns if board else reversed_channels) if number % 2 else lambda path, leaf: leaf,
+                coupling(f"{prefix}.{number}", board),
+            )
+            found["batch_stats"] = {"bijectors_0": found["batch_stats"], "bijectors_1": nothing(channels)}
+            return {"params": {"bijectors_0": found["params"]}, "batch_stats": found["batch_stats"]}
+
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *map(step, range(times)))
+        return {collection: {"bijector": tree} for collection, tree in stacked.items()}
+
+    def variables(collection):
+        pixels = couplings("flows.in_couplings", 3, 2, True)[collection]  # each with a reversal after it: an odd number
+        halves = couplings("flows.out_couplings", 3, 8, False)[collection]
+        last = couplings("flows.next_block.in_couplings", 4, 4, True)[collection]
+        first = {"bijectors_0": {"bijectors_0": pixels}, "bijectors_2": {"bijectors_0": halves}}
+        return {"bijectors_1": {"levels_0": first, "levels_1": last}}
+
+    both = {collection: variables(collection) for collection in ("params", "batch_stats")}
+    noise, log_det, back = both_ways(realnvp.realnvp((4, 8, 2), 1, 3, 1), both, file["y"])
     squeezed, _ = bij.Squeeze(ordered=True).apply({}, jnp.asarray(file["z"]))
     stays, left = jnp.split(squeezed, 2, axis=-1)
     close(noise, np.concatenate([left.reshape(3, -1), stays.reshape(3, -1)], axis=1))

@@ -1,9 +1,10 @@
-"""Fixed orders of the last axis, so that what a coupling or an autoregressive map leaves alone changes from layer to layer."""
+"""Fixed orders of an axis, so that what a coupling or an autoregressive map leaves alone changes from layer to layer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -29,10 +30,12 @@ class Permutation(Bijector):
 
 
 class Reverse(Bijector):
-    """The last axis backwards."""
+    """An axis backwards: the last, or -2 for the columns of pictures, by which the colours of a checkerboard change places."""
+
+    axis: int = -1
 
     def forward_and_log_det(self, x: Array, context: Array | None = None, train: bool = False) -> tuple[Array, Array]:
-        return x[..., ::-1], zeros(x)
+        return jnp.flip(x, self.axis), zeros(x)
 
     def inverse_and_log_det(self, y: Array, context: Array | None = None) -> tuple[Array, Array]:
-        return y[..., ::-1], zeros(y)
+        return jnp.flip(y, self.axis), zeros(y)
