@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from aigc_jax.networks.convolutional import start
 from aigc_jax.networks.layers import BatchNorm, Conv, ConvTranspose, Dense
 
 DOWN = ((2, 2), (2, 2))
@@ -48,9 +49,9 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: Array, train: bool) -> Array:
-        start, features = _start(self.size, self.levels), self.width * 2 ** (self.levels - 1)
-        h = Dense(start * start * features, use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype, name="linear")(z)
-        h = nn.relu(self._norm(0)(h, train)).reshape(-1, start, start, features)
+        side, features = start(self.size, self.levels), self.width * 2 ** (self.levels - 1)
+        h = Dense(side * side * features, use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype, name="linear")(z)
+        h = nn.relu(self._norm(0)(h, train)).reshape(-1, side, side, features)
         for level in range(1, self.levels):
             h = self._up(features >> level, level)(h)
             h = nn.relu(self._norm(level)(h, train))
@@ -84,7 +85,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> dict[str, Any]:
-        _start(x.shape[1], self.levels)
+        start(x.shape[1], self.levels)
         h, features = x, []
         for level in range(self.levels):
             h = Conv(self.width << level, (5, 5), (2, 2), DOWN, use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype,
@@ -95,9 +96,3 @@ class Discriminator(nn.Module):
             features.append(h)
         logits = Dense(1, use_bias=False, kernel_init=WEIGHTS, dtype=self.dtype, name="linear")(h.reshape(len(h), -1))
         return {"logits": logits[:, 0].astype(jnp.float32), "features": features}
-
-
-def _start(size: int, levels: int) -> int:
-    if levels < 1 or size % 2**levels:
-        raise ValueError(f"{levels} halvings need a size that {2**levels} divides, got {size}")
-    return size >> levels

@@ -72,6 +72,6 @@ def log_mean_exp(x: Array, axis: int = 0) -> Array:
     return jax.nn.logsumexp(x, axis=axis) - math.log(x.shape[axis])
 
 
-def bits_per_dimension(nats: Array, dimensions: int) -> Array:
+def bits_per_dimension(nats: Array, dimensions: ArrayLike) -> Array:
     """Nats of an example of so many dimensions, as bits for each of them."""
     return nats / (dimensions * math.log(2))

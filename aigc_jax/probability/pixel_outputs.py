@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
+
+from aigc_jax.probability.distributions import log_categorical
 
 
 class PixelOutput(NamedTuple):
@@ -52,8 +53,7 @@ def categorical(levels: int = 256) -> PixelOutput:
         raise ValueError(f"a pixel has 2 levels at least, not {levels}")
 
     def log_prob(params: Array, x: Array) -> Array:
-        chosen = jnp.take_along_axis(params, x.astype(jnp.int32)[..., None], axis=-1)[..., 0]
-        return chosen - jax.nn.logsumexp(params, axis=-1)
+        return log_categorical(x, params)
 
     def pick(key: Array, params: Array, temperature: float = 1.0) -> Array:
         return jax.random.categorical(key, params / temperature).astype(params.dtype)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aigc_jax.evals.pictures import tiles
 from aigc_jax.training.samples import enlarge, grid
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ def samples(n: int) -> Callable[[Run], np.ndarray]:
 
     def panel(run: Run) -> np.ndarray:
         return enlarge(grid(run.data.decode(run.sample(run.condition(n)))))
+
+    return panel
+
+
+def class_grid(classes: int, columns: int = 10) -> Callable[[Run], np.ndarray]:
+    """The panel of image samples by class, one class a row, `columns` of each."""
+
+    def panel(run: Run) -> np.ndarray:
+        label = np.repeat(np.arange(classes, dtype=np.int32), columns)
+        like = run.data.spec["image"]
+        blank = np.zeros((len(label), *like.shape[1:]), like.dtype)
+        images = run.data.decode(run.sample({"image": blank, "label": label}))
+        return tiles(images.reshape(classes, columns, *images.shape[1:]))
 
     return panel
 

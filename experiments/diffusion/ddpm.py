@@ -17,9 +17,10 @@ from aigc_jax.evals.agreement import Agreement
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.diffusion import schedule as schedules
 from aigc_jax.methods.diffusion.ddpm import FullBound, ddpm
-from aigc_jax.methods.diffusion.panels import class_grid, denoising_strip
+from aigc_jax.methods.diffusion.panels import denoising_strip
 from aigc_jax.methods.diffusion.samplers import ancestral, ddim
 from aigc_jax.networks.unet import UNet
+from aigc_jax.training.panels import class_grid
 
 SYSTEMS = ["ddpm"]
 PAPER = "Ho, Jain and Abbeel 2020, Denoising diffusion probabilistic models, arXiv:2006.11239"

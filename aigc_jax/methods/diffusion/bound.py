@@ -19,7 +19,7 @@ from jax import Array
 
 from aigc_jax.methods.diffusion.samplers import Denoise
 from aigc_jax.methods.diffusion.schedule import Schedule, Variance, at, posterior_mean, predict_x0, q_sample
-from aigc_jax.probability.distributions import gaussian_kl, sum_trailing
+from aigc_jax.probability.distributions import bits_per_dimension, gaussian_kl, sum_trailing
 
 
 def prior_term(schedule: Schedule, x0: Array) -> Array:
@@ -73,7 +73,7 @@ def full_bound(
 
     denoising, values = jax.lax.scan(one, jnp.zeros(len(x0), x0.dtype), jnp.arange(schedule.steps))
     terms = {"prior": prior_term(schedule, x0), "denoising": denoising, "decoder": values[0]}
-    terms = {name: nats / _bits(x0) for name, nats in terms.items()}
+    terms = {name: bits_per_dimension(nats, x0[0].size) for name, nats in terms.items()}
     return {**terms, "bits_per_dim": terms["prior"] + terms["denoising"] + terms["decoder"]}
 
 
@@ -98,12 +98,7 @@ def estimated_bound(
         return total + weight * term(schedule, denoise, x0, jnp.where(first, 0, t), noise, variance), None
 
     total, _ = jax.lax.scan(one, prior_term(schedule, x0), jnp.arange(-1, terms))
-    return total / _bits(x0)
-
-
-def _bits(x0: Array) -> float:
-    """Nats in a bit per dimension."""
-    return float(np.prod(x0.shape[1:]) * np.log(2))
+    return bits_per_dimension(total, x0[0].size)
 
 
 def _normal_cdf(x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Panels of diffusion runs: x_t on its way from noise to image, and samples by class."""
+"""Panels of diffusion runs: x_t on its way from noise to image."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from aigc_jax.core import Batch, TrainState
+from aigc_jax.evals.pictures import tiles
 from aigc_jax.methods.diffusion.ddpm import predictor
 from aigc_jax.methods.diffusion.samplers import Clip, Steps, trajectory
 from aigc_jax.networks.unet import UNet
@@ -39,27 +40,3 @@ def denoising_strip(
         return tiles(np.stack([run.data.decode(each) for each in chosen], axis=1))
 
     return panel
-
-
-def class_grid(classes: int, columns: int = 10) -> Panel:
-    """One class a row, `columns` samples of each."""
-
-    def panel(run: Any) -> np.ndarray:
-        label = np.repeat(np.arange(classes, dtype=np.int32), columns)
-        blank = np.zeros((len(label), *run.data.spec["image"].shape[1:]), np.float32)
-        images = run.data.decode(run.sample({"image": blank, "label": label}))
-        return tiles(images.reshape(classes, columns, *images.shape[1:]))
-
-    return panel
-
-
-def tiles(images: np.ndarray, least: int = 32) -> np.ndarray:
-    """uint8 [R, N, H, W, C] -> one picture of R rows, a white line between; pixels of images below `least` are
-    enlarged.
-    """
-    factor = -(-least // images.shape[2])
-    images = images.repeat(factor, axis=2).repeat(factor, axis=3)
-    images = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-    rows, columns, height, width, channels = images.shape
-    picture = images.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
-    return picture if channels == 3 else picture.repeat(3, axis=-1)

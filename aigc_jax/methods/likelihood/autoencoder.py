@@ -24,7 +24,7 @@ from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, descend, new_state
 from aigc_jax.evals.pca import components
-from aigc_jax.methods.likelihood.pictures import rows_of, spread
+from aigc_jax.evals.pictures import spread, tiles
 from aigc_jax.probability.distributions import log_bernoulli, sum_trailing
 
 Corrupt = Callable[[Array, Array], Array]  # (x, key) -> x of the same shape
@@ -167,10 +167,10 @@ def reconstructions(
         return expectation(restored(decoder, params, codes(encoder, params, seen, code), seen), loss)
 
     def panel(run: Any) -> np.ndarray:
-        x = spread(run, n)
+        x = spread(run, n)["image"]
         seen = x if corrupt is None else np.asarray(corrupt(jnp.asarray(x), run.key))
         rows = [x] if corrupt is None else [x, seen]
         rows += [jax.device_get(again(run.state.params, seen)), components(run, width).project(seen)]
-        return rows_of([run.data.decode(row) for row in rows])
+        return tiles(np.stack([run.data.decode(row) for row in rows]))
 
     return panel

@@ -25,7 +25,7 @@ from jax import Array
 
 from aigc_jax.core import Batch, Memory, Method, Params, TrainState, chain, descend, examples, new_state, track
 from aigc_jax.probability.bijectors import Bijector
-from aigc_jax.probability.distributions import log_normal, log_standard_logistic
+from aigc_jax.probability.distributions import bits_per_dimension, log_normal, log_standard_logistic
 
 Noise = Literal["normal", "logistic"]
 KEPT = ("batch_stats", "constants")
@@ -100,7 +100,7 @@ def flow(
 
     def scores(nll: Array, batch: Batch) -> dict[str, Array]:
         size = math.prod(examples(batch).shape[1:])
-        return {"nll": nll} | ({"bpd": nll / (size * math.log(2))} if levels else {})
+        return {"nll": nll} | ({"bpd": bits_per_dimension(nll, size)} if levels else {})
 
     def loss(params, memory, batch, key):
         nll, memory = measure(params, memory, batch, key, train=True)

@@ -21,7 +21,8 @@ import optax
 from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, chain, descend, new_state, track
-from aigc_jax.probability.distributions import sum_trailing
+from aigc_jax.evals.pictures import spread, tiles
+from aigc_jax.probability.distributions import bits_per_dimension, sum_trailing
 from aigc_jax.probability.pixel_outputs import PixelOutput
 
 
@@ -68,11 +69,10 @@ def pixels(
         return jnp.mean(cost), (memory, {})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
-        nats = nll(net, output, averaged(state), batch["image"], **_label(batch, classes))
+        nats, size = nll(net, output, averaged(state), batch["image"], **_label(batch, classes)), batch["image"][0].size
         if output.levels == 2:
             return {"nll": nats}
-        each = nats / batch["image"][0].size
-        return {"nll": nats, **({"nats_per_index": each} if palette else {"bpd": each / np.log(2)})}
+        return {"nll": nats, **({"nats_per_index": nats / size} if palette else {"bpd": bits_per_dimension(nats, size)})}
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         given = {"keep": batch["keep"]} if "keep" in batch else {}
@@ -103,26 +103,17 @@ def draw(
 
 
 def completions(n: int = 8, draws: int = 6) -> Callable[[Any], np.ndarray]:
-    """A panel of a run: n evaluation examples, one a row; left the whole, then its upper half alone, then completions of that.
-
-    The examples are spread evenly over the first 10,000: some test sets are sorted by class.
-    """
-    among = 10_000
+    """A panel of a run: n evaluation examples, one a row; the whole, then its upper half alone, then completions of that."""
 
     def panel(run: Any) -> np.ndarray:
-        batch = {name: x[:: among // n][:n].repeat(draws, axis=0) for name, x in run.condition(among).items()}
+        batch = {name: x.repeat(draws, axis=0) for name, x in spread(run, n).items()}
         image = batch["image"]  # [n draws, H, W, C]
         keep = np.zeros((*image.shape[:3], 1), np.float32)
         keep[:, : image.shape[1] // 2] = 1
         whole = run.data.decode(image)[::draws]  # [n, H, W, 1 or 3]; indices of a palette are colours now
         drawn = run.data.decode(run.sample({**batch, "keep": keep})).reshape(n, draws, *whole.shape[1:])
         upper = np.where(keep[::draws] > 0, whole, 128).astype(np.uint8)
-        tiles = np.concatenate([whole[:, None], upper[:, None], drawn], axis=1)
-        tiles = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
-        rows, columns, height, width, channels = tiles.shape
-        factor = -(-32 // height)  # small digits are enlarged by whole pixels
-        picture = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
-        return picture.repeat(factor, axis=0).repeat(factor, axis=1).repeat(3 // channels, axis=2)
+        return tiles(np.concatenate([whole[:, None], upper[:, None], drawn], axis=1))
 
     return panel
 

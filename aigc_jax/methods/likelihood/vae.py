@@ -28,7 +28,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from aigc_jax.core import Batch, Method, TrainState, chain, descend, new_state
-from aigc_jax.methods.likelihood.pictures import rows_of, spread
+from aigc_jax.evals.pictures import spread, tiles
 from aigc_jax.probability.distributions import gaussian_kl, log_normal, sample_normal
 from aigc_jax.probability.observations import BERNOULLI, Observation
 
@@ -168,7 +168,7 @@ def reconstructions(
         return observed.mean(decode(decoder, params, posterior(encoder, params, x)[0], x, observed))
 
     def panel(run: Any) -> np.ndarray:
-        x = spread(run, n)
-        return rows_of([run.data.decode(x), run.data.decode(jax.device_get(again(run.state.params, x)))])
+        x = spread(run, n)["image"]
+        return tiles(np.stack([run.data.decode(x), run.data.decode(jax.device_get(again(run.state.params, x)))]))
 
     return panel

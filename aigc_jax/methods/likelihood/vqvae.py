@@ -24,7 +24,7 @@ from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, descend, new_state
 from aigc_jax.evals import Evaluator
-from aigc_jax.methods.likelihood.pictures import rows_of, spread
+from aigc_jax.evals.pictures import spread, tiles
 from aigc_jax.probability.quantize import Codebook, codebook, moved, nearest, perplexity, shares, straight_through
 
 
@@ -131,8 +131,8 @@ def reconstructions(encoder: nn.Module, decoder: nn.Module, n: int = 12) -> Call
         return decoded(decoder, state.params, state.memory, indices(encoder, state.params, state.memory, x))
 
     def panel(run: Any) -> np.ndarray:
-        x = spread(run, n)
-        return rows_of([run.data.decode(x), run.data.decode(jax.device_get(again(run.state, x)))])
+        x = spread(run, n)["image"]
+        return tiles(np.stack([run.data.decode(x), run.data.decode(jax.device_get(again(run.state, x)))]))
 
     return panel
 

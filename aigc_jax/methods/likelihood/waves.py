@@ -11,7 +11,6 @@ nobody, as the network is causal, and cost nothing.
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 import flax.linen as nn
@@ -21,7 +20,7 @@ from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, descend, new_state
 from aigc_jax.probability import mu_law
-from aigc_jax.probability.distributions import log_categorical
+from aigc_jax.probability.distributions import bits_per_dimension, log_categorical
 
 
 def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256, temperature: float = 1.0) -> Method:
@@ -48,7 +47,7 @@ def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
         nats, real = sample_nats(net, state.params["net"], batch, levels)
         nll = jnp.sum(nats * real, axis=1)
-        return {"nll": nll, "bits_per_sample": nll / (math.log(2) * jnp.maximum(jnp.sum(real, axis=1), 1))}
+        return {"nll": nll, "bits_per_sample": bits_per_dimension(nll, jnp.maximum(jnp.sum(real, axis=1), 1))}
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         n, length = batch["wave"].shape

@@ -12,6 +12,7 @@ from aigc_jax.methods.diffusion import schedule as s
 from aigc_jax.methods.diffusion.bound import estimated_bound, full_bound
 from aigc_jax.methods.diffusion.ddpm import FullBound, ddpm, predictor, simple_loss
 from aigc_jax.methods.diffusion.samplers import ddim
+from aigc_jax.training.panels import class_grid
 
 SHORT = s.linear(50, 1e-3, 0.2)
 
@@ -230,8 +231,8 @@ def test_the_strip_begins_with_noise_and_ends_with_the_samples():
     m = method(steps=steps, guidance=2.0)
     run = a_run(m, m.init(jax.random.key(0), batch()))
     picture = panels.denoising_strip(Toy(), steps, guidance=2.0, examples=3, moments=4)(run)
-    assert picture.dtype == np.uint8 and picture.shape == (3 * 34, 4 * 34, 3)
-    last = picture[1:-1:34, -33:-1]  # the first line of pixels of the last column, example by example
+    assert picture.dtype == np.uint8 and picture.shape == (3 * 40, 4 * 40, 3)
+    last = picture[10:-10:40, -30:-10]  # the first line of pixels of the last column, example by example
     samples = run.data.decode(np.asarray(m.sample(run.state, batch(3), run.key)))
     np.testing.assert_array_equal(last[:, 0, 0], samples[:, 0, 0, 0])
 
@@ -239,7 +240,7 @@ def test_the_strip_begins_with_noise_and_ends_with_the_samples():
 def test_the_grid_has_a_row_for_each_class():
     m = method(steps=ddim(s.respace(SHORT, s.spaced(50, 5))))
     run = a_run(m, m.init(jax.random.key(0), batch()))
-    assert panels.class_grid(3, columns=2)(run).shape == (3 * 34, 2 * 34, 3)
+    assert class_grid(3, columns=2)(run).shape == (3 * 40, 2 * 40, 3)
 
 
 def test_a_predictor_without_labels_is_the_unconditional_network():

@@ -115,7 +115,7 @@ def test_completions_show_the_whole_its_upper_half_and_draws_below_it():
         data=SimpleNamespace(decode=images(0, 4)),
     )
     panel = completions(n=3, draws=3)(run)
-    factor, shown = 6, images(0, 4)(image[[0, 3333 % 40, 6666 % 40]])
+    factor, shown = 7, images(0, 4)(image[[0, 3333 % 40, 6666 % 40]])
     assert panel.dtype == np.uint8 and panel.shape == (3 * 6 * factor, 5 * 6 * factor, 3)
     tiles = panel[::factor, ::factor, 0].reshape(3, 6, 5, 6).swapaxes(1, 2)[:, :, 1:-1, 1:-1]
     np.testing.assert_array_equal(tiles[:, 0], shown[..., 0])
