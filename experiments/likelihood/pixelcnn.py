@@ -10,10 +10,9 @@ an accelerator. For two cores, mnist-14 and mnist-7 are the same digits reduced 
 2 x 2, of 4 x 4, that is black in half or more; independent pixels give 55.0 and 12.03 nats there. `conditional` draws digits
 of a class, in 17 levels of grey.
 
-The laptop run, 8 x 8 digits of bits drawn from the greys, reaches 23.26 nats with one seed: independent pixels give 27.3, FVSBN
-23.35, MADE 22.8. Training and test still agree there, so that a larger network would do better. Of the other presets none was
-trained. No parameter count was published: those of the tests follow from the layers by hand, masked weights counted where they
-are stored.
+The laptop run, gated, 8 x 8 digits of bits drawn from the greys, reaches 22.3 nats: independent pixels give 27.3, FVSBN 23.35,
+MADE 22.8. Of the other presets none was trained to its figure. No parameter count was published: those of the tests follow from
+the layers by hand, masked weights counted where they are stored.
 """
 
 from typing import Literal
@@ -27,7 +26,7 @@ from aigc_jax.methods.likelihood.pixels import completions, pixels
 from aigc_jax.networks import gated_pixelcnn, pixelcnn
 from aigc_jax.optimizers import cosine
 from aigc_jax.probability.pixel_outputs import bernoulli, categorical
-from aigc_jax.training.panels import samples
+from aigc_jax.training.panels import class_grid, samples
 
 SYSTEMS = ["pixelcnn"]
 PAPER = "van den Oord et al. 2016, Pixel recurrent neural networks, arXiv:1601.06759; gated: arXiv:1606.05328"
@@ -49,10 +48,12 @@ PRESETS = {
         data="digits", net="gated", size=8, colours=1, levels=17, classes=10, width=24, blocks=3, kernel=3, head=64,
         optimizer="adam", lr=2e-3, lr_end=0.01, batch_size=64, steps=2_000,
     ),
-    "laptop": dict(**BITS, data="digits", size=8, lr=3e-3, width=24, blocks=2, head=32, steps=2_000),
+    "laptop": dict(
+        **BITS, data="digits", net="gated", size=8, lr=3e-3, width=24, blocks=3, kernel=3, head=64, steps=1_500, ema=0.995,
+    ),
 }  # fmt: skip
 EXPECTED = {
-    "laptop": dict(metric="eval/nll", value=23.26, tolerance=0.2, direction="min", device="2 CPU cores", minutes=2),
+    "laptop": dict(metric="eval/nll", value=22.3, tolerance=0.1, direction="min", device="2 CPU cores", minutes=2),
 }
 
 
@@ -104,7 +105,9 @@ def experiment(
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,
-        panels={"samples": samples(64), "completions": completions()},
+        panels={
+            **({"classes": class_grid(classes)} if classes else {"samples": samples(64)}), "completions": completions(),
+        },
     )  # fmt: skip
 
 
