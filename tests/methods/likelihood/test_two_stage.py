@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import aigc_jax as aigc
 from aigc_jax.core import Method, descend, new_state
+from aigc_jax.errors import UserError
 from aigc_jax.methods.likelihood.two_stage import two_stage
 from aigc_jax.methods.likelihood.vqvae import decoded, indices, vqvae
 from aigc_jax.networks.vqvae import Decoder, Encoder
+from aigc_jax.training.checkpoint import flatten
+from aigc_jax.training.describe import state_shapes
+from aigc_jax.training.run import open_experiment
 
 CODES, SMALL = 5, dict(width=6, residual=3, blocks=1, levels=1)
 ENCODER, DECODER = Encoder(4, **SMALL), Decoder(1, **SMALL)
@@ -99,3 +106,29 @@ def test_learnt_together_the_first_stage_trains_as_by_itself():
 def test_stages_that_cannot_sample_are_refused():
     with pytest.raises(ValueError, match="the first stage encodes and samples, the prior samples"):
         two_stage(FIRST._replace(sample=None), table(optax.sgd(1.0)))
+
+
+def a_run_folder(folder, experiment, **knobs):
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"experiment": experiment, "preset": "laptop", "knobs": knobs}))
+    return str(folder)
+
+
+def test_the_prior_of_a_run_holds_all_of_its_first_stage(tmp_path):
+    """What is grafted is what the run saved: the same names and shapes, of another size than the preset's."""
+    folder = a_run_folder(tmp_path / "vqvae", "vqvae", data="synthetic", codes=7, code_width=3)
+    prior = aigc.load("vqvae_prior", "laptop", vqvae=folder)
+    saved, held = flatten(state_shapes(open_experiment(folder))), flatten(state_shapes(prior))
+    prefix = "memory.vqvae."
+    begun = {name.removeprefix(prefix): leaf.shape for name, leaf in held.items() if name.startswith(prefix)}
+    assert begun and begun == {name: saved[name].shape for name in begun} and prior.grafts == {prefix[:-1]: folder}
+    assert {name for name in saved if name.startswith(("params.", "memory."))} == begun.keys()
+    assert {name.split(".")[1] for name in held if name.startswith("params.")} == {"net"}, "the prior alone is trained"
+    assert prior.data.spec["image"].shape == (64, 8, 8, 1)
+
+
+def test_folders_that_hold_no_first_stage_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no run folder"):
+        aigc.load("vqvae_prior", "laptop", vqvae=str(tmp_path / "nothing"))
+    with pytest.raises(UserError, match="holds a run of vae: the first stage is one of vqvae"):
+        aigc.load("vqvae_prior", "laptop", vqvae=a_run_folder(tmp_path / "vae", "vae"))
