@@ -72,7 +72,10 @@ def pixels(
         nats, size = nll(net, output, averaged(state), batch["image"], **_label(batch, classes)), batch["image"][0].size
         if output.levels == 2:
             return {"nll": nats}
-        return {"nll": nats, **({"nats_per_index": nats / size} if palette else {"bpd": bits_per_dimension(nats, size)})}
+        return {
+            "nll": nats,
+            **({"nats_per_index": nats / size} if palette else {"bpd": bits_per_dimension(nats, size)}),
+        }
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         given = {"keep": batch["keep"]} if "keep" in batch else {}
