@@ -24,6 +24,7 @@ import numpy as np
 from jax import Array
 
 from aigc_jax.networks.layers import activation, linear
+from aigc_jax.networks.layers.activations import sigmoid
 from aigc_jax.networks.layers.orders import ordering, permute
 
 
@@ -165,7 +166,7 @@ def recursion(
     v: Array,
     b: Array,
     c: Array,
-    nonlinear: Callable[[Array], Array] = jax.nn.sigmoid,
+    nonlinear: Callable[[Array], Array] = sigmoid,
     block: int | None = None,
 ) -> Array:
     """Logits [B, D] of the recursion above, for x [B, D] in its order; w, v [D, H], b [D], c [H].
@@ -190,7 +191,7 @@ def recursion(
             return a + x.T @ w, logits + b[:, None]
 
         known = cut(x.T, size), cut(w, size), cut(v, size), cut(b, size)
-        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (batch, w.shape[1])), known)
+        a, logits = jax.lax.scan(step, jnp.broadcast_to(c, (len(x), w.shape[1])), known)
         return joined(logits, dimensions).T, (a, x, w, v)
 
     def backward(kept: tuple[Array, Array, Array, Array], g: Array) -> tuple[Array, ...]:
@@ -211,7 +212,10 @@ def recursion(
         return d_x.T, d_w, d_v, jnp.sum(g, 0), jnp.sum(d_c, 0)
 
     run.defvjp(forward, backward)
-    return run(x, w, v, b, c)
+    rows = rows_at_once(batch)
+    if rows == batch:
+        return run(x, w, v, b, c)
+    return jax.lax.map(lambda part: run(part, w, v, b, c), x.reshape(-1, rows, dimensions)).reshape(x.shape)
 
 
 def block_size() -> int:
@@ -220,6 +224,18 @@ def block_size() -> int:
     Measured by `benchmarks/nade.py`; the 16 of accelerators are not.
     """
     return 1 if jax.default_backend() == "cpu" else 16
+
+
+def rows_at_once(batch: int, most: int = 64) -> int:
+    """Examples that go through the recursion together.
+
+    On a CPU the products of a step are small, and above some 64 rows XLA shares them among threads, which costs more than
+    they do: a larger batch goes in equal parts, if there are such of a quarter of that at least.
+    """
+    if jax.default_backend() != "cpu" or batch <= most:
+        return batch
+    rows = max(n for n in range(1, most + 1) if batch % n == 0)
+    return rows if 4 * rows >= most else batch
 
 
 def within(x: Array, w: Array) -> Array:

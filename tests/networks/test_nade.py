@@ -13,7 +13,7 @@ import pytest
 from aigc_jax.methods.likelihood.autoregressive import nll
 from aigc_jax.networks import nade
 from aigc_jax.networks.layers.orders import ordering
-from aigc_jax.networks.nade import NADE, EoNADE, recursion
+from aigc_jax.networks.nade import NADE, EoNADE, recursion, rows_at_once
 
 
 def plain(x, w, v, b, c):
@@ -33,11 +33,12 @@ def inputs(batch, dimensions, hidden, dtype=jnp.float64):
     return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
-@pytest.mark.parametrize("dimensions, block", [(7, 1), (8, 4), (11, 4), (3, 8)])
-def test_blocks_with_a_reverse_pass_by_hand_equal_a_plain_scan(dimensions, block):
+@pytest.mark.parametrize("dimensions, block, batch", [(7, 1, 4), (8, 4, 4), (11, 4, 4), (3, 8, 4), (7, 1, 130)])
+def test_blocks_with_a_reverse_pass_by_hand_equal_a_plain_scan(dimensions, block, batch):
+    assert rows_at_once(130) == 26 and rows_at_once(64) == 64 and rows_at_once(131) == 131
     with jax.enable_x64(True):
-        given = inputs(4, dimensions, 5)
-        weights = np.random.default_rng(1).normal(size=(4, dimensions))
+        given = inputs(batch, dimensions, 5)
+        weights = np.random.default_rng(1).normal(size=(batch, dimensions))
 
         def both(logits_of):
             def scalar(*given):
@@ -58,12 +59,13 @@ def largest(jaxpr):
     return max([*sizes, *(largest(inner) for inner in jex.core.subjaxprs(jaxpr))], default=0)
 
 
-@pytest.mark.parametrize("block", [1, 8])
-def test_no_array_holds_the_hidden_units_of_all_variables(block):
-    batch, dimensions, hidden = 16, 64, 32
+@pytest.mark.parametrize("block, batch", [(1, 16), (8, 16), (1, 130)])
+def test_no_array_holds_the_hidden_units_of_all_variables(block, batch):
+    dimensions, hidden = 64, 32
     given = inputs(batch, dimensions, hidden, jnp.float32)
     gradient = jax.grad(lambda *given: jnp.sum(recursion(*given, block=block)), argnums=(0, 1, 2, 3, 4))
-    assert largest(jax.make_jaxpr(gradient)(*given).jaxpr) <= max(batch * block, dimensions) * hidden
+    most = max(batch * block * hidden, dimensions * hidden, batch * dimensions)
+    assert largest(jax.make_jaxpr(gradient)(*given).jaxpr) <= most
     automatic = jax.grad(lambda *given: jnp.sum(plain(*given)), argnums=(0, 1, 2, 3, 4))
     assert largest(jax.make_jaxpr(automatic)(*given).jaxpr) >= batch * dimensions * hidden, "which is what a scan keeps"
 

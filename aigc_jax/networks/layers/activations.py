@@ -22,9 +22,14 @@ def gelu(x: Array, approximate: bool = True) -> Array:
     return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(math.sqrt(0.5), x.dtype)))
 
 
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)); on a CPU as 0.5 (1 + tanh(x / 2)), which costs less and is as good to 1e-7, absolute in both tails."""
+    return 0.5 * jnp.tanh(0.5 * x) + 0.5 if jax.default_backend() == "cpu" else jax.nn.sigmoid(x)
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
+    "sigmoid": sigmoid,
     "relu": jax.nn.relu,
     "relu6": jax.nn.relu6,
     "leaky_relu": jax.nn.leaky_relu,
