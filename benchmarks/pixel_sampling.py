@@ -29,7 +29,8 @@ from aigc_jax.methods.likelihood.pixels import draw
 from aigc_jax.networks.gated_pixelcnn import GatedPixelCNN
 from aigc_jax.networks.pixel_transformer import IMAGE, PixelTransformer
 from aigc_jax.networks.pixelcnn import PixelCNN
-from aigc_jax.probability.pixel_outputs import PixelOutput, bernoulli, categorical
+from aigc_jax.networks.pixelcnn_pp import PixelCNNpp
+from aigc_jax.probability.pixel_outputs import PixelOutput, bernoulli, categorical, logistics
 from aigc_jax.training.folder import commit, versions
 
 BATCH, TARGET = 16, 10
@@ -60,6 +61,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "igpt-32": lambda: Case(
         PixelTransformer(512, 512, 1024, width=128, depth=4, heads=4), categorical(512), (32, 32, 1)
     ),
+    # a fifth of the published width
+    "pp-32": lambda: Case(PixelCNNpp(256, 100, width=32, resnets=5), logistics(10, 3, 256), (32, 32, 3), together=True),
 }
 
 

@@ -44,7 +44,8 @@ def pixels(
     temperature: of draws: probabilities of a value are raised to its inverse.
     palette:     values are indices of colours. Their likelihood is not that of the picture, which lost its colours before.
 
-    A network with a field `dropout` above 0 is told when it is trained, and draws from the rng `dropout`.
+    A network with a field `dropout` above 0 is told when it is trained, and draws from the rng `dropout`. `init` runs it on the
+    batch as in training, for networks that begin by data.
 
     `evaluate`: -log p(x) in nats (`nll`), and for more than two levels in bits per dimension (`bpd`), or, of a palette, in
     nats per index (`nats_per_index`), which compare under the same palette alone. `sample`: draws, of the
@@ -60,7 +61,9 @@ def pixels(
         return output.pick(key, params, temperature)
 
     def init(key: Array, batch: Batch) -> TrainState:
-        params = {"net": net.init(key, batch["image"], **_label(batch, classes))["params"]}
+        training = {"train": True} if getattr(net, "dropout", 0) else {}
+        given: dict[str, Any] = {**_label(batch, classes), **training}
+        params = {"net": net.init({"params": key, "dropout": key}, batch["image"], **given)["params"]}
         return new_state(params, tx, {"ema": params["net"]} if ema is not None else {})
 
     def loss(params, memory, batch, key):

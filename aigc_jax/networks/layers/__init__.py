@@ -1,6 +1,6 @@
 """What networks are made of: each layer is one function that picks its form by backend and by shape."""
 
-from aigc_jax.networks.layers.activations import ACTIVATIONS, activation, gelu
+from aigc_jax.networks.layers.activations import ACTIVATIONS, activation, concat_elu, gelu
 from aigc_jax.networks.layers.attention import attention, attention_weights, local_attention
 from aigc_jax.networks.layers.conv import Conv, ConvTranspose, conv, conv_form, conv_transpose
 from aigc_jax.networks.layers.dense import Dense, linear
@@ -26,6 +26,7 @@ __all__ = [
     "attention",
     "attention_weights",
     "avg_pool",
+    "concat_elu",
     "conv",
     "conv_form",
     "conv_transpose",

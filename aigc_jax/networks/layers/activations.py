@@ -27,6 +27,11 @@ def sigmoid(x: Array) -> Array:
     return 0.5 * jnp.tanh(0.5 * x) + 0.5 if jax.default_backend() == "cpu" else jax.nn.sigmoid(x)
 
 
+def concat_elu(x: Array) -> Array:
+    """elu([x, -x]), [..., F] -> [..., 2 F] (PixelCNN++, arXiv:1701.05517; with relu arXiv:1603.05201)."""
+    return jax.nn.elu(jnp.concatenate([x, -x], axis=-1))
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "sigmoid": sigmoid,

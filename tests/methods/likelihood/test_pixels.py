@@ -15,7 +15,8 @@ from aigc_jax.methods.likelihood.pixels import completions, nll, pixels
 from aigc_jax.networks.gated_pixelcnn import GatedPixelCNN
 from aigc_jax.networks.pixel_transformer import PixelTransformer
 from aigc_jax.networks.pixelcnn import PixelCNN
-from aigc_jax.probability.pixel_outputs import bernoulli, categorical
+from aigc_jax.networks.pixelcnn_pp import PixelCNNpp
+from aigc_jax.probability.pixel_outputs import bernoulli, categorical, logistics
 
 GREY = PixelCNN(levels=5, outputs=5, colours=1, width=4, blocks=1, head=4, kernel=3)
 BITS = GatedPixelCNN(levels=2, outputs=1, colours=1, classes=2, width=12, layers=1, head=12, kernel=3, first=3)
@@ -95,6 +96,22 @@ def test_indices_of_a_palette_are_counted_in_nats_and_dropout_falls_on_training_
     assert losses[0] != losses[1]
     again = [evaluate(moved, batch, jax.random.key(i))["nll"] for i in (0, 1)]
     np.testing.assert_array_equal(*again)
+
+
+def test_a_network_begins_by_the_values_of_its_batch_and_drops_units_in_training_alone():
+    """Of a mixture over all colours: the joint probability of a pixel is one number."""
+    net, output = PixelCNNpp(levels=5, outputs=10, width=4, resnets=1, resolutions=1), logistics(1, 3, 5)
+    batch = {"image": jax.random.randint(jax.random.key(0), (3, 4, 4, 3), 0, 5)}
+    method = pixels(net, output, optax.sgd(0.0))
+    init, step, evaluate = jax.jit(method.init), jax.jit(method.step), jax.jit(method.evaluate)
+    state = init(jax.random.key(0), batch)
+    other = init(jax.random.key(0), {"image": 4 - batch["image"] // 2})
+    assert np.all(state.params["net"]["above"]["gain"] != other.params["net"]["above"]["gain"])
+    losses = [step(state, batch, jax.random.key(i))[1]["loss"] for i in (0, 1)]
+    rows = [evaluate(state, batch, jax.random.key(i)) for i in (0, 1)]
+    assert losses[0] != losses[1]
+    np.testing.assert_array_equal(rows[0]["nll"], rows[1]["nll"])
+    np.testing.assert_allclose(rows[0]["bpd"], rows[0]["nll"] / (48 * np.log(2)), rtol=1e-6)
 
 
 def test_a_temperature_is_above_zero():
