@@ -39,7 +39,8 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-# Needs another environment, with torch, torchvision, transformers, diffusers and timm: make parity PY_REF=/path/to/python
+# Needs another environment, with torch, torchvision, transformers, diffusers and timm: make parity PY_REF=/path/to/python.
+# References that are no package are clones in the folder GOLDEN_SOURCES; where one is missing, its script says so.
 parity:
 	@for script in tests/golden/make_*.py; do echo "$$script --check"; $(PY_REF) $$script --check || exit 1; done
 

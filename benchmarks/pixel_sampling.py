@@ -109,9 +109,8 @@ def main() -> None:
         case = CASES[name]()
         params = jax.jit(case.net.init)(jax.random.key(0), jnp.zeros((1, *case.shape), jnp.int32))["params"]
         fast, slow = cached(case), naive(case, arguments.steps)
-        times = [(seconds(fast, params, r), seconds(slow, params, r)) for r in range(arguments.rounds + 1)][
-            1:
-        ]  # compiled
+        turns = [(seconds(fast, params, r), seconds(slow, params, r)) for r in range(arguments.rounds + 1)]
+        times = turns[1:]  # the first has compiled
         ours = statistics.median(fast for fast, _ in times)
         theirs = statistics.median(slow for _, slow in times) * count_passes(case) / arguments.steps
         rows.append({"case": name, "cached_s": round(ours, 3), "naive_s": round(theirs, 1), "ratio": round(theirs / ours, 1),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -65,3 +68,11 @@ def test_the_flow_of_the_page_on_likelihoods_trains_and_is_invertible(tmp_path):
     losses = [row["nll"] for row in run.history() if "nll" in row]
     assert losses[-1] < losses[0]
     assert np.isfinite(np.asarray(run.sample(run.condition(16)))).all()
+    layer, x = runpy.run_path(str(path))["Sinh"](), jnp.linspace(-2.0, 3.0, 6).reshape(3, 2)
+    params = {"params": {"log_scale": jnp.array([0.4, -0.7])}}
+    y, log_det = layer.apply(params, x)
+    back, inverse_log_det = layer.apply(params, y, method="inverse_and_log_det")
+    np.testing.assert_allclose(back, x, atol=1e-5)
+    jacobian = jax.vmap(jax.jacfwd(lambda row: layer.apply(params, row[None])[0][0]))(x)
+    np.testing.assert_allclose(log_det, jnp.linalg.slogdet(jacobian)[1], atol=1e-5)
+    np.testing.assert_allclose(inverse_log_det, -log_det, atol=1e-5)

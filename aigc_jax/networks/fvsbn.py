@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from aigc_jax.networks.layers.orders import ordering, permute
+from aigc_jax.networks.layers.orders import in_places, ordering, permute
 
 
 class FVSBN(nn.Module):
@@ -51,9 +51,7 @@ class FVSBN(nn.Module):
         known = jnp.arange(self.dimensions), columns, jax.random.split(key, self.dimensions)
         sums = jnp.broadcast_to(self.bias, (n, self.dimensions))
         _, drawn = jax.lax.scan(step, sums, known)  # [D, n] each
-        inverse = np.argsort(ordering(self.dimensions, self.order))
-        x, logits = (each.T[:, inverse] for each in drawn)
-        return x, logits
+        return in_places(drawn, ordering(self.dimensions, self.order))
 
 
 def triangle(vector: Array, dimensions: int) -> Array:

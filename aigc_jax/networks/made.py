@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 
 from aigc_jax.networks.layers import activation, linear
-from aigc_jax.networks.layers.orders import ordering
+from aigc_jax.networks.layers.orders import in_places, ordering
 
 
 class MADE(nn.Module):
@@ -98,8 +98,7 @@ class MADE(nn.Module):
         columns = (below.kernel * first)[order], (above.kernel * last).T[order], above.bias[order], skips[order]
         sums = jnp.broadcast_to(below.bias, (n, below.features)), jnp.zeros((n, skips.shape[1]))
         _, drawn = jax.lax.scan(step, sums, (order, *columns, jax.random.split(key, self.dimensions)))  # [D, n] each
-        x, logits = (each.T[:, jnp.argsort(order)] for each in drawn)
-        return x, logits
+        return in_places(drawn, order)
 
     def masks(self, member: Array | int) -> list[Array]:
         """The masks [in, out] of a member: of every hidden layer, of the output, of the direct connection."""

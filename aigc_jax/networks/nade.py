@@ -25,7 +25,7 @@ from jax import Array
 
 from aigc_jax.networks.layers import activation, linear
 from aigc_jax.networks.layers.activations import sigmoid
-from aigc_jax.networks.layers.orders import ordering, permute
+from aigc_jax.networks.layers.orders import in_places, ordering, permute
 
 
 class NADE(nn.Module):
@@ -69,9 +69,7 @@ class NADE(nn.Module):
 
         known = self.w, self.v, self.b, jax.random.split(key, self.dimensions)
         _, drawn = jax.lax.scan(step, jnp.broadcast_to(self.c, (n, self.hidden)), known)  # [D, n] each
-        inverse = np.argsort(ordering(self.dimensions, self.order))
-        x, logits = (each.T[:, inverse] for each in drawn)
-        return x, logits
+        return in_places(drawn, ordering(self.dimensions, self.order))
 
 
 class EoNADE(nn.Module):
@@ -143,8 +141,7 @@ class EoNADE(nn.Module):
         order = self.orders[member]
         known = *(each[order] for each in (*self.w, self.v, self.b)), jax.random.split(key, self.dimensions)
         _, drawn = jax.lax.scan(step, jnp.broadcast_to(self.c, (n, self.hidden[0])), known)  # [D, n] each
-        x, logits = (each.T[:, jnp.argsort(order)] for each in drawn)
-        return x, logits
+        return in_places(drawn, order)
 
     def top(self, a: Array) -> Array:
         """The hidden layers from the sum of the first on: [..., H] -> [..., H']."""

@@ -31,6 +31,7 @@ from jax import Array
 
 from aigc_jax.networks.glow import check_shape
 from aigc_jax.networks.layers import BatchNorm, conv
+from aigc_jax.networks.layers.weight_norm import normalized
 from aigc_jax.probability import bijectors as bij
 from aigc_jax.probability.bijectors import (
     Bijector,
@@ -167,7 +168,7 @@ class WeightNormConv(nn.Module):
         shape = (self.taps, self.taps, x.shape[-1], self.features)
         direction = self.param("direction", nn.initializers.he_normal(), shape, jnp.float32)
         gain = self.param("gain", nn.initializers.ones, (self.features,), jnp.float32)
-        kernel = direction * (gain * jax.lax.rsqrt(jnp.sum(jnp.square(direction), (0, 1, 2)) + 1e-12))
+        kernel = normalized(direction, gain)
         dtype = self.dtype or x.dtype
         y = conv(x.astype(dtype), kernel.astype(dtype)).astype(x.dtype)
         return y + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else y

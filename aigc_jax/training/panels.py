@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigc_jax.evals.pictures import tiles
+from aigc_jax.evals.pictures import spread, tiles
 from aigc_jax.training.samples import enlarge, grid
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def spectrograms(n: int, among: int = 300) -> Callable[[Run], Figure]:
 
         from aigc_jax.evals.sound import log_spectrogram
 
-        batch = run.condition(among)
-        spread = np.linspace(0, among - 1, n).astype(int)  # some test sets are sorted by class
-        batch = {name: x[spread] for name, x in batch.items()}
+        batch = spread(run, n, among)
         figure = Figure(figsize=(2.2 * n, 5))
         axes = figure.subplots(2, n, sharex=True, sharey=True, squeeze=False)
         for row, (title, sounds) in enumerate((("recorded", batch["wave"]), ("drawn", run.sample(batch)))):
@@ -115,8 +113,7 @@ def interpolations(
     def panel(run: Run) -> np.ndarray:
         import jax
 
-        spread = {name: x[:: among // (2 * rows)][: 2 * rows] for name, x in run.condition(among).items()}
-        codes = run.encode(spread)  # [2 rows, D]
+        codes = run.encode(spread(run, 2 * rows, among))  # [2 rows, D]
         share = np.linspace(0, 1, columns, dtype=np.float32)[None, :, None]
         between = (1 - share) * codes[::2, None] + share * codes[1::2, None]  # [rows, columns, D]
         pictures = jax.jit(decode)(run.state, between.reshape(rows * columns, -1))

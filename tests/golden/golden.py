@@ -31,6 +31,14 @@ def main(path: Path, build: Callable[[], dict[str, np.ndarray]], rtol: float = 1
                 np.testing.assert_array_equal(stored[name], value, err_msg=name)
 
 
+def flat(tree: dict, path: str) -> dict[str, np.ndarray]:
+    """The arrays of a tree of dicts by their paths, "PATH/NAME/..."."""
+    leaves = {}
+    for name, value in tree.items():
+        leaves |= flat(value, f"{path}/{name}") if isinstance(value, dict) else {f"{path}/{name}": value}
+    return leaves
+
+
 def packed(arrays: dict[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
     """Many small arrays as one, with the index "NAME SIZE SIZE ..." of each: a zip file takes 300 bytes for every member."""
     index = np.array([" ".join([name, *map(str, array.shape)]) for name, array in arrays.items()])
@@ -38,8 +46,8 @@ def packed(arrays: dict[str, np.ndarray], prefix: str = "") -> dict[str, np.ndar
     return {f"{prefix}weights": flat, f"{prefix}index": index}
 
 
-def checkout(repository: str, commit: str) -> None:
-    """Lets a reference that is no package be imported: $GOLDEN_SOURCES/NAME is a clone of it, at this commit.
+def checkout(repository: str, commit: str) -> Path:
+    """Lets a reference that is no package be imported: $GOLDEN_SOURCES/NAME, a clone of it at this commit, which is returned.
 
     Without one the script ends, and says what to clone.
     """
@@ -48,3 +56,4 @@ def checkout(repository: str, commit: str) -> None:
         print(f"skipped: clone https://github.com/{repository} at {commit} into a folder named by GOLDEN_SOURCES")
         sys.exit(0)
     sys.path.insert(0, str(folder))
+    return folder

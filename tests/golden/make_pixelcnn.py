@@ -1,15 +1,13 @@
 """Makes pixelcnn.npz: parameters of a PixelCNN and a gated one that others wrote, at odd sizes, with random weights.
 
-    python tests/golden/make_pixelcnn.py DIR [--check]
+Needs torch and a clone of the repository: `python tests/golden/make_pixelcnn.py` writes, `--check` recomputes and compares.
 
-DIR is a checkout of https://github.com/anordertoreclaim/PixelCNN at 606ebe9; needs torch. Its gated
-network departs from the paper in things that are undone here: a residual of the vertical stack is taken off again after each
-block, a 1 x 1 of the vertical stack's own pixel is zero, and so is a class that enters before the last layers; what goes to the
-horizontal stack is copied before the class is added in its place. The plain network is made of its masked
+Its gated network departs from the paper in things that are undone here: a residual of the vertical stack is taken off again
+after each block, a 1 x 1 of the vertical stack's own pixel is zero, and so is a class that enters before the last layers; what
+goes to the horizontal stack is copied before the class is added in its place. The plain network is made of its masked
 convolutions. Weights are stored in our layout: there feature f belongs to colour f mod 3, here to colour floor(3 f / F).
 """
 
-import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -20,13 +18,13 @@ import numpy as np
 import torch
 from torch import nn
 
+golden.checkout("anordertoreclaim/PixelCNN", "606ebe9")
 PATH = Path(__file__).with_name("pixelcnn.npz")
 LEVELS, CLASSES = 5, 10
 
 
 def source(name: str) -> ModuleType:
     """A module of the checkout, of whose imports nothing but torch is used."""
-    sys.path.insert(0, sys.argv[1])
     for unused in ("torchvision", "torchvision.utils"):
         sys.modules.setdefault(unused, SimpleNamespace(save_image=None, datasets=None, transforms=None))
     return importlib.import_module(name)
@@ -112,13 +110,6 @@ def gated(x: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, dict]:
     return y, params
 
 
-def flat(tree: dict, path: str) -> dict[str, np.ndarray]:
-    leaves = {}
-    for name, value in tree.items():
-        leaves |= flat(value, f"{path}/{name}") if isinstance(value, dict) else {f"{path}/{name}": value}
-    return leaves
-
-
 @torch.no_grad()
 def build() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
@@ -130,13 +121,9 @@ def build() -> dict[str, np.ndarray]:
         # theirs [B, levels, 3, H, W] by `view`; ours [B, H, W, 3, levels]
         y = y.reshape(len(x), LEVELS, 3, *x.shape[1:3]).permute(0, 3, 4, 2, 1).numpy()
         assert y.std(0).mean() > 0.2 * y.std(), "the outputs hardly depend on the input"
-        made |= {f"{name}/answer": y, **flat(params, f"{name}/params")}
+        made |= {f"{name}/answer": y, **golden.flat(params, f"{name}/params")}
     return made
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkout", type=Path)
-    parser.add_argument("--check", action="store_true")
-    parser.parse_args()
     golden.main(PATH, build)

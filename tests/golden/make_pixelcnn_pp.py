@@ -1,12 +1,11 @@
 """Makes pixelcnn_pp.npz: parameters of a PixelCNN++ that others wrote, with random weights.
 
-    python tests/golden/make_pixelcnn_pp.py DIR [--check]
+Its transposed convolutions are normalised over another axis than the paper's, so that of these the kernel is stored as
+direction, and its length as gain.
 
-DIR is a checkout of https://github.com/pclucas14/pixel-cnn-pp at 7cb4436; needs torch. Its transposed convolutions are
-normalised over another axis than the paper's, so that of these the kernel is stored as direction, and its length as gain.
+Needs torch and a clone of the repository: `python tests/golden/make_pixelcnn_pp.py` writes, `--check` recomputes and compares.
 """
 
-import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import golden
 import numpy as np
 import torch
 
+SOURCE = golden.checkout("pclucas14/pixel-cnn-pp", "7cb4436")
 PATH = Path(__file__).with_name("pixelcnn_pp.npz")
 
 
@@ -50,20 +50,11 @@ def resolution(model: torch.nn.Module, depth: int) -> dict:
     return made | {"coarse": resolution(model, depth + 1)}
 
 
-def flat(tree: dict, path: str) -> dict[str, np.ndarray]:
-    leaves = {}
-    for name, value in tree.items():
-        leaves |= flat(value, f"{path}/{name}") if isinstance(value, dict) else {f"{path}/{name}": value}
-    return leaves
-
-
 @torch.no_grad()
 def build() -> dict[str, np.ndarray]:
-    sys.path.insert(0, sys.argv[1])
     sys.modules["utils"] = utils = ModuleType("utils")
-    exec(
-        (Path(sys.argv[1]) / "utils.py").read_text().replace("print e\n", "print(e)\n"), vars(utils)
-    )  # it is of Python 2
+    python_2 = (SOURCE / "utils.py").read_text()
+    exec(python_2.replace("print e\n", "print(e)\n"), vars(utils))
     model = importlib.import_module("model").PixelCNN(nr_resnet=1, nr_filters=4, nr_logistic_mix=1).eval()
     rng = np.random.default_rng(0)
     for name, tensor in model.named_parameters():
@@ -76,12 +67,8 @@ def build() -> dict[str, np.ndarray]:
         "above": layer(model.u_init.conv), "row_above": layer(model.ul_init[0].conv), "left": layer(model.ul_init[1].conv),
         "net": resolution(model, 0), "out": layer(model.nin_out.lin_a),
     }  # fmt: skip
-    return {"x": x.astype(np.int32), "answer": y, **flat(params, "params")}
+    return {"x": x.astype(np.int32), "answer": y, **golden.flat(params, "params")}
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkout", type=Path)
-    parser.add_argument("--check", action="store_true")
-    parser.parse_args()
     golden.main(PATH, build)

@@ -14,6 +14,13 @@ def ordering(dimensions: int, seed: int | None) -> np.ndarray:
     return natural if seed is None else np.random.RandomState(seed).permutation(natural)
 
 
+def in_places(drawn: tuple[Array, Array], order: Array | np.ndarray) -> tuple[Array, Array]:
+    """Bits and their logits, [D, n] in the order of drawing, as loops give them -> [n, D] in that of the data."""
+    inverse = jnp.argsort(jnp.asarray(order))
+    bits, logits = (each.T[:, inverse] for each in drawn)
+    return bits, logits
+
+
 def permute(x: Array, order: np.ndarray) -> Array:
     """x [B, D] -> x[:, order]. Its gradient is a gather, too, where that of indexing is a scatter, which is slow."""
     if np.array_equal(order, np.arange(len(order))):

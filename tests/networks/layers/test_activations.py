@@ -1,4 +1,4 @@
-"""GELU in both forms against the definition in float64, and its derivative against Phi(x) + x phi(x)."""
+"""GELU in both forms against the definition in float64, and its derivative against Phi(x) + x phi(x); the sigmoid."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aigc_jax.networks.layers import gelu
+from aigc_jax.networks.layers.activations import sigmoid
 
 X = np.concatenate([np.linspace(-12, 12, 4001), [0.0, -0.0, 1e-30, -1e-30, 100.0, -100.0]])
 
@@ -40,3 +41,10 @@ def test_the_approximate_form_is_the_tanh_formula():
 def test_the_dtype_stays():
     for approximate in (True, False):
         assert gelu(jnp.ones(3, jnp.bfloat16), approximate).dtype == jnp.bfloat16
+
+
+def test_the_sigmoid_by_tanh_is_the_sigmoid_in_value_and_slope():
+    value, slope = (jax.jit(jax.vmap(f))(jnp.float32(X)) for f in (sigmoid, jax.grad(sigmoid)))
+    exact = np.array([1 / (1 + math.exp(-x)) for x in X])
+    np.testing.assert_allclose(value, exact, rtol=0, atol=2e-7)
+    np.testing.assert_allclose(slope, exact * (1 - exact), rtol=0, atol=2e-7)
