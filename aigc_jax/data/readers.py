@@ -19,6 +19,10 @@ _OPEN: weakref.WeakSet[Generator[Batch, None, None]] = weakref.WeakSet()
 
 def read_ahead(batch_of: Callable[[int], Batch], index: int, depth: int = 2) -> Iterator[Batch]:
     """One thread keeps `depth` batches ready."""
+    return _closed_at_exit(_ahead(batch_of, index, depth))
+
+
+def _ahead(batch_of: Callable[[int], Batch], index: int, depth: int) -> Generator[Batch, None, None]:
     pool = ThreadPoolExecutor(1, thread_name_prefix="data")
     try:
         pending = deque(pool.submit(batch_of, index + k) for k in range(depth))
@@ -40,11 +44,7 @@ def read_with_grain(batch_of: Callable[[int], Batch], index: int, workers: int =
     if workers:
         _parse_no_flags()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
-    reader = _closing(dataset)
-    _OPEN.add(reader)
-    atexit.unregister(_close_open)  # registered anew after Grain's own: the last to be registered runs first
-    atexit.register(_close_open)
-    return reader
+    return _closed_at_exit(_closing(dataset))
 
 
 def _closing(dataset: Any) -> Generator[Batch, None, None]:
@@ -55,8 +55,16 @@ def _closing(dataset: Any) -> Generator[Batch, None, None]:
         batches.close()  # ends the reader processes
 
 
+def _closed_at_exit(reader: Generator[Batch, None, None]) -> Generator[Batch, None, None]:
+    """The same stream, closed before the interpreter ends, should its user not have done so."""
+    _OPEN.add(reader)
+    atexit.unregister(_close_open)  # registered anew, after Grain's own: the last to be registered runs first
+    atexit.register(_close_open)
+    return reader
+
+
 def _close_open() -> None:
-    """Closes streams that are still open at exit: later, the modules that Grain's iterators need to end are gone."""
+    """Closes streams that are still open at exit: later, the modules that they need to end are gone."""
     for reader in list(_OPEN):
         reader.close()
 

@@ -22,10 +22,25 @@ if __name__ == "__main__":
     print("read")
 """
 
+OUTLIVED = """
+import os
+from aigc_jax.data.readers import read_ahead
+os.reader = read_ahead(lambda index: {"x": index}, 0)  # let go of after most modules
+print(next(os.reader))
+"""
+
 
 def test_batches_come_in_order_from_the_one_asked_for():
     reader = read_ahead(lambda index: {"x": index}, 5)
     assert [next(reader)["x"] for _ in range(4)] == [5, 6, 7, 8]
+
+
+def test_a_stream_that_outlives_its_modules_ends_without_noise():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", OUTLIVED], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{'x': 0}\n", "")
 
 
 def test_processes_read_what_threads_read_and_an_open_stream_does_not_disturb_the_exit(tmp_path):
