@@ -33,6 +33,9 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
+    "fsdd": dict(
+        metric="code/bits_per_sample", value=4.5, tolerance=0.0, direction="min", device="2 CPU cores", minutes=60,
+    ),
     "laptop": dict(
         metric="code/bits_per_sample", value=4.05, tolerance=0.06, direction="min", device="2 CPU cores", minutes=2,
     ),
