@@ -36,7 +36,7 @@ from aigc_jax.training.run import KEY_SAMPLE, Run
 from aigc_jax.training.samples import save_samples
 from aigc_jax.training.step import compile_steps, train_step
 
-RESUME_ME = 75  # exit code after SIGTERM: saved, run me again with --resume (EX_TEMPFAIL)
+STOPS = {signal.SIGTERM: 75, signal.SIGINT: 130}  # exit codes once saved; 75 (EX_TEMPFAIL): run me again with --resume
 
 
 def train(
@@ -65,7 +65,8 @@ def train(
     quiet:   no bar and no lines of progress; what else there is to say still goes to standard error.
 
     Raises UserError for what the call got wrong, before anything is written; RunError if the run fails: a loss that is not
-    finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises SystemExit(75).
+    finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises
+    SystemExit(75), on Ctrl-C SystemExit(130); a second Ctrl-C does not wait.
     """
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
@@ -100,7 +101,7 @@ def train(
     feed = _feed(stream, plan)
     bad = jax.device_put(jnp.int32(-1), plan.shardings.step)
     pending, compiled = None, 0
-    stopped = threading.Event()
+    stops: list[int] = []
 
     def check(bad_at: Array) -> None:
         """Stops the run if a number went wrong at some step so far."""
@@ -119,30 +120,31 @@ def train(
         log.row(at, row, stream.waited)
         return row
 
-    with _sigterm(stopped), _closing(log, checkpoints):
-        while step < steps:
-            n = min(plan.calls, periods.next(step, steps) - step)
-            batches = feed(n)
-            with _trace(workdir / "profile", profile and compiled and not (workdir / "profile").exists()):
-                state, bad, metrics = run_steps(state, bad, batches, n)
-            step += n
-            compiled = _watch_compilation(run_steps, compiled, batches, log)
-            flush()
-            due = [step % period == 0 or step == steps for period in periods]
-            if due[0] or due[1]:
-                pending = (step, metrics, bad)
-            run.state = state
-            if due[1]:
-                pending = (step, {**metrics, **run.averages(), **_validation(run)}, bad)
-            if due[2] and experiment.method.sample is not None:
-                _draw(run, step)
-            if due[3] or stopped.is_set():
-                row = flush()
-                check(bad)  # no row need be due here, and a bad state must not displace a good checkpoint
-                checkpoints.save(state, {"data": stream.get_state(), "seed": experiment.seed}, row)
-            if stopped.is_set():
-                log.say(f"stopped by SIGTERM at step {step}, saved: continue with --resume")
-                raise SystemExit(RESUME_ME)
+    with _noting(signal.SIGTERM, stops), _closing(log, checkpoints):
+        with _noting(signal.SIGINT, stops):
+            while step < steps:
+                n = min(plan.calls, periods.next(step, steps) - step)
+                batches = feed(n)
+                with _trace(workdir / "profile", profile and compiled and not (workdir / "profile").exists()):
+                    state, bad, metrics = run_steps(state, bad, batches, n)
+                step += n
+                compiled = _watch_compilation(run_steps, compiled, batches, log)
+                flush()
+                due = [step % period == 0 or step == steps for period in periods]
+                if due[0] or due[1]:
+                    pending = (step, metrics, bad)
+                run.state = state
+                if due[1]:
+                    pending = (step, {**metrics, **run.averages(), **_validation(run)}, bad)
+                if due[2] and experiment.method.sample is not None:
+                    _draw(run, step)
+                if due[3] or stops:
+                    row = flush()
+                    check(bad)  # no row need be due here, and a bad state must not displace a good checkpoint
+                    checkpoints.save(state, {"data": stream.get_state(), "seed": experiment.seed}, row)
+                if stops:
+                    log.say(f"stopped by {signal.Signals(stops[0]).name} at step {step}, saved: continue with --resume")
+                    raise SystemExit(STOPS[signal.Signals(stops[0])])
         flush()
         if restored is None or restored.step < steps or not (workdir / "result.json").exists():
             _finish(run, steps, log, expected, _take_best(run, plan, checkpoints))
@@ -296,16 +298,23 @@ def _warn(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm(stopped: threading.Event) -> Iterator[None]:
-    """While the loop runs, SIGTERM asks it to stop at the end of a call."""
+def _noting(number: int, stops: list[int]) -> Iterator[None]:
+    """Inside, this signal is put into `stops`, by which the loop ends with its call; a second Ctrl-C does not wait."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: stopped.set())
+
+    def note(number: int, frame: Any) -> None:
+        stops.append(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+            _warn("interrupted: saving after the steps under way (once more, and nothing is saved)")
+
+    before = signal.signal(number, note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 @contextlib.contextmanager

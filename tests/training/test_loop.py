@@ -102,11 +102,12 @@ def test_rows_past_the_restored_step_are_cut(tiny, train, tmp_path):
     assert [row["step"] for row in rows(run.workdir)] == list(range(1, 21))
 
 
-def test_sigterm_saves_and_asks_to_be_resumed(tiny, train, tmp_path):
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_asks_to_be_resumed(tiny, train, tmp_path, number, code):
     experiment = tiny()
 
     class Killing:
-        """The data of the experiment, with a SIGTERM to this process after the eleventh batch."""
+        """The data of the experiment, with a signal to this process after the eleventh batch."""
 
         def __init__(self, stream):
             self.stream, self.count = stream, 0
@@ -114,7 +115,7 @@ def test_sigterm_saves_and_asks_to_be_resumed(tiny, train, tmp_path):
         def __next__(self):
             self.count += 1
             if self.count == 12:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
             return next(self.stream)
 
         def __getattr__(self, name):
@@ -123,7 +124,7 @@ def test_sigterm_saves_and_asks_to_be_resumed(tiny, train, tmp_path):
     killed = experiment._replace(data=experiment.data._replace(train=lambda seed: Killing(experiment.data.train(seed))))
     with pytest.raises(SystemExit) as stopped:
         train(killed, tmp_path / "run", log_every=4, save_every=40)
-    assert stopped.value.code == 75
+    assert stopped.value.code == code
     resumed = train(experiment, tmp_path / "run", resume=True)
     same(resumed.state, train(experiment, tmp_path / "straight").state)
 
