@@ -7,7 +7,7 @@
 The laptop run, four masks and orders, reaches 22.8 nats a test digit (8 x 8, bits drawn from the greys); independent
 pixels give 27.3, FVSBN 23.35. Units and optimizer of the paper preset are ours: the figures could not be checked.
 The uci run reaches 13.31 nats on adult (published: 13.12), and 9.92 on mushrooms (9.68); its knobs were chosen with the test
-set in view. Those of mnist were not tried.
+set in view. The mnist run stops at 4,500 steps: with 20,000, along the same cosine, the nats of valid rose from step 4,000 on.
 """
 
 from typing import Literal
@@ -26,7 +26,7 @@ SYSTEMS = ["nade"]
 PAPER = "Germain et al. 2015, MADE: masked autoencoder for distribution estimation, arXiv:1502.03509"
 PRESETS = {
     "paper": {},
-    "mnist": dict(steps=20_000, optimizer="adam", lr=1e-3, validate="valid"),
+    "mnist": dict(steps=4_500, optimizer="adam", lr=1e-3, validate="valid"),
     "uci": dict(
         data="files:uci_binary#adult", columns=123, steps=4_000, hidden=(500,), optimizer="adam", lr=3e-3, validate="valid",
     ),
