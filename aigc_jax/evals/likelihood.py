@@ -5,16 +5,19 @@ An evaluator takes a run and gives {metric: float}. Numbers are nats per example
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from aigc_jax.core import Batch, TrainState
 from aigc_jax.evals import Evaluator
 from aigc_jax.probability.distributions import log_mean_exp
+from aigc_jax.probability.enumeration import log_sum_over_states
 from aigc_jax.probability.mcmc import AIS
 
 PerExample = Callable[[TrainState, Batch, Array], Array]  # (state, batch, key) -> [B]
@@ -80,6 +83,32 @@ def normalised(
         return {"nats": nats, "log_z": float(estimate.log_z), "log_z_low": float(low), "log_z_high": float(high)}
 
     return Evaluator(measure, f"energy on {_name(split)} + log Z by {how}; ends of log Z at three standard errors")
+
+
+def enumerated(nll: PerExample, name: str, shape: tuple[int, ...]) -> Evaluator:
+    """The sum of p(x) over every x, which is 1 for a model that is normalised, and its entropy in nats.
+
+    nll:         (state, batch, key) -> -log p(x) [B].
+    name, shape: of the column of bits in a batch, and of one example.
+
+    Raises ValueError, when it is called, for more than 20 bits.
+    """
+    units = math.prod(shape)
+
+    def sums(state: TrainState, key: Array) -> tuple[Array, Array]:
+        def log_p(x: Array) -> Array:
+            return -nll(state, {name: x.reshape(-1, *shape)}, key)
+
+        def log_terms(x: Array) -> Array:  # of the entropy: p (-log p) >= 0
+            return (p := log_p(x)) + jnp.log(jnp.maximum(-p, 1e-30))
+
+        return jnp.exp(log_sum_over_states(log_p, units)), jnp.exp(log_sum_over_states(log_terms, units))
+
+    def measure(run: Any) -> dict[str, float]:
+        total, entropy = jax.jit(sums)(run.state, run.key)
+        return {"total_probability": float(total), "entropy": float(entropy)}
+
+    return Evaluator(measure, f"sums over all 2^{units} states, in float32")
 
 
 def pixel_log_odds(run: Any, split: str = "train") -> np.ndarray:

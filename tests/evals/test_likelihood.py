@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aigc_jax.evals.likelihood import average, importance_bound, normalised, pixel_log_odds
+from aigc_jax.evals.likelihood import average, enumerated, importance_bound, normalised, pixel_log_odds
 from aigc_jax.probability.mcmc import AIS
 
 IMAGES = np.arange(10, dtype=np.float32).reshape(5, 2)
@@ -44,6 +44,20 @@ def test_every_batch_of_an_average_has_a_key_of_its_own():
     average(run_of(), per_example)
     jax.effects_barrier()
     assert len(set(draws)) == 2
+
+
+def test_enumerated_is_the_sum_and_the_entropy_of_independent_bits():
+    logits = jnp.array([[0.3, -1.0], [2.0, 0.0]])
+
+    def nll(state, batch, key):  # twice too much mass
+        x = batch["image"]
+        return jnp.sum(jax.nn.softplus(logits) - x * logits, (1, 2)) - jnp.log(state)
+
+    found = enumerated(nll, "image", (2, 2))(run_of())
+    p = np.asarray(jax.nn.sigmoid(logits), np.float64).ravel()
+    entropy = -np.sum(p * np.log(p) + (1 - p) * np.log(1 - p))
+    assert found["total_probability"] == pytest.approx(2, rel=1e-5)
+    assert found["entropy"] == pytest.approx(2 * entropy - 2 * np.log(2), rel=1e-5)  # sum 2 p (-log 2 p)
 
 
 def test_importance_bound_is_the_log_of_the_mean_weight():

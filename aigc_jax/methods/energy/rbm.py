@@ -19,10 +19,10 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from aigc_jax.probability.distributions import sample_bernoulli
+from aigc_jax.probability.enumeration import log_sum_over_states
 from aigc_jax.probability.mcmc import AIS, Kernel, ais, gibbs
 
 RBM = dict[str, Array]
-ENUMERABLE = 20  # units: 2^20 terms of a log-sum-exp
 
 
 def init_rbm(key: Array, visible: int, hidden: int, scale: float = 0.01) -> RBM:
@@ -78,27 +78,14 @@ def pseudo_log_likelihood(rbm: RBM, v: Array, key: Array) -> Array:
     return units * jax.nn.log_sigmoid(free_energy(rbm, flipped) - free_energy(rbm, v))
 
 
-def bits(numbers: Array, units: int) -> Array:
-    """The lowest `units` binary digits of each number, [n, units]: bits(arange(2^units), units) is every state."""
-    return (numbers[:, None] >> jnp.arange(units) & 1).astype(jnp.float32)
-
-
-def exact_log_z(rbm: RBM, block: int = 4096) -> Array:
-    """log Z = log sum exp(-F) over every state of the smaller layer, `block` (a power of two) states at a time.
+def exact_log_z(rbm: RBM) -> Array:
+    """log Z = log sum exp(-F) over every state of the smaller layer.
 
     Raises ValueError if that layer has more than 20 units.
     """
     if rbm["kernel"].shape[0] > rbm["kernel"].shape[1]:
         rbm = transposed(rbm)
-    units = rbm["kernel"].shape[0]
-    if units > ENUMERABLE:
-        raise ValueError(f"the smaller layer has {units} units: more than 2^{ENUMERABLE} states are not enumerated")
-    block = min(block, 2**units)
-
-    def of_block(start: Array) -> Array:
-        return jax.nn.logsumexp(-free_energy(rbm, bits(start + jnp.arange(block), units)))
-
-    return jax.nn.logsumexp(jax.lax.map(of_block, jnp.arange(0, 2**units, block)))
+    return log_sum_over_states(lambda v: -free_energy(rbm, v), rbm["kernel"].shape[0])
 
 
 def transposed(rbm: RBM) -> RBM:

@@ -9,6 +9,7 @@ import optax
 
 from aigc_jax.methods.energy import rbm as m
 from aigc_jax.methods.energy.contrastive_divergence import pcd
+from aigc_jax.probability.enumeration import bits
 from aigc_jax.probability.mcmc import iterate
 
 V, H = 5, 3
@@ -40,7 +41,7 @@ def nll(rbm, v):
 def test_the_mean_step_is_the_exact_gradient_when_the_chains_are_at_the_model():
     """CD-infinity: the expectation over one chain at p, by enumeration of p, with no sweep at all."""
     rbm, method = machine(), pcd(optax.sgd(1.0), hidden=H, chains=1, sweeps=0)
-    v = m.bits(jnp.arange(2**V), V)
+    v = bits(jnp.arange(2**V), V)
     p = jnp.exp(-m.free_energy(rbm, v) - m.exact_log_z(rbm))
     each = jax.vmap(lambda chain: moved(method, state_of(method, rbm, chain[None])))(v)
     mean = jax.tree.map(lambda g: jnp.tensordot(p, g, 1), each)
@@ -123,6 +124,6 @@ def test_samples_are_of_the_model():
     rbm, method = machine(2.0), pcd(optax.sgd(0.1), hidden=H, chains=3, sample_sweeps=50)
     state = state_of(method, rbm, jnp.zeros((3, V)))
     samples = method.sample(state, {"image": jnp.zeros((30_000, V))}, jax.random.key(2))
-    v = m.bits(jnp.arange(2**V), V)
+    v = bits(jnp.arange(2**V), V)
     p = jnp.exp(-m.free_energy(rbm, v) - m.exact_log_z(rbm))
     np.testing.assert_allclose(samples.mean(0), p @ v, atol=0.015)
