@@ -29,8 +29,8 @@ Palette = Callable[[], np.ndarray]
 def load_palette(name: str, colours: int) -> Palette:
     """The palette "uniform", or that of a file .npy of [K, 3]: uint8, or floats in [-1, 1] as released with iGPT.
 
-    Raises ValueError where no grid has so many colours; when it is first called, UserError for a file that is none or that has
-    another number of them.
+    Raises ValueError where no grid has so many colours; when it is first called, UserError for a file that is none, that has
+    another number of them, or numbers of another range.
     """
     if name == "uniform":
         table = uniform(colours)
@@ -44,6 +44,9 @@ def load_palette(name: str, colours: int) -> Palette:
             raise UserError(f"no palette in {name}: {error}; make one by python -m aigc_jax.data.palettes") from None
         if table.shape != (colours, 3):
             raise UserError(f"{name} holds {table.shape}, not a palette of {colours} colours: ({colours}, 3)")
+        if table.dtype != np.uint8 and not np.abs(table).max() <= 1.001:  # round-off
+            found = f"{table.dtype} from {table.min():g} to {table.max():g}"
+            raise UserError(f"{name} holds {found}: a palette is uint8, or floats in [-1, 1]")
         return (table if table.dtype == np.uint8 else (table + 1) * 127.5).astype(np.float32)
 
     return read

@@ -65,9 +65,13 @@ def glow(
     learn_top:            whether the prior at the top is learned, or N(0, I).
     remat:                activations are computed again for the gradient: memory of one step instead of K.
 
-    Raises ValueError unless 2^levels divides height and width.
+    Raises ValueError unless 2^levels divides height and width, and for another coupling or convolution.
     """
     height, side, channels = check_shape(shape, levels, "Glow")
+    if coupling not in ("affine", "additive") or convolution not in ("dense", "lu"):
+        raise ValueError(
+            f"a coupling is affine or additive, a convolution dense or lu, not {coupling!r} and {convolution!r}"
+        )
     map = affine(shrink) if coupling == "affine" else additive()
 
     def stage(*last: Bijector) -> Bijector:
@@ -98,8 +102,8 @@ def shrink(h: Array) -> Array:
 def mark_edge(x: Array) -> Array:
     """x [B, H, W, C] -> [B, H + 2, W + 2, C + 1]: padded by zeros, with a channel that is 1 on them."""
     marked = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 1)))
-    inside = jnp.pad(jnp.zeros(x.shape[1:3], x.dtype), 1, constant_values=1)  # [H + 2, W + 2]
-    return marked.at[..., -1].set(inside)
+    padding = jnp.pad(jnp.zeros(x.shape[1:3], x.dtype), 1, constant_values=1)  # [H + 2, W + 2]
+    return marked.at[..., -1].set(padding)
 
 
 class EdgeConv(nn.Module):

@@ -59,6 +59,8 @@ class MADE(nn.Module):
             raise ValueError(
                 f"MADE gives 1 number a variable at least, and 1 with direct connections, not {self.outputs}"
             )
+        if self.degrees not in ("random", "sequential"):
+            raise ValueError(f"degrees are random or sequential, not {self.degrees!r}")
         sizes = [self.dimensions, *self.hidden, self.dimensions * self.outputs]
         self.layers = [MaskedDense(*pair) for pair in zip(sizes, sizes[1:])]
         square = (self.dimensions, self.dimensions)

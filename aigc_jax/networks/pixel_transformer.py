@@ -174,6 +174,9 @@ class PixelTransformer(nn.Module):
     def setup(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+        if self.norm not in ("pre", "post") or self.positions not in ("learned", "grid", "distance"):
+            raise ValueError(f"unknown norm {self.norm!r} or positions {self.positions!r}: there are pre and post; learned, "
+                             "grid and distance")  # fmt: skip
         if self.positions == "grid" and (self.row < 1 or self.width % 4):
             raise ValueError(f"positions on a grid take a row >= 1 and a width by 4, not {self.row} and {self.width}")
         if self.block < 0 or self.memory < 0 or self.memory and not self.block:
@@ -294,6 +297,10 @@ class SoundTransformer(nn.Module):
     """`PixelTransformer` over codes of sound, as `methods.likelihood.waves` asks for: codes [B, T] -> logits [B, T, levels]."""
 
     values: PixelTransformer
+
+    @property
+    def levels(self) -> int:
+        return self.values.levels
 
     @property
     def classes(self) -> int:

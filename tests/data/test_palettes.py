@@ -48,6 +48,9 @@ def test_a_palette_is_made_from_a_source_and_read_from_its_file(tmp_path, monkey
     assert table.shape == (8, 3) and table.dtype == np.float32 and np.ptp(table) > 100
     np.save(file, table / 127.5 - 1)  # as iGPT's were released
     np.testing.assert_allclose(palettes.load_palette(str(file), 8)(), table, atol=1e-3)
+    np.save(file, table.astype(int))
+    with pytest.raises(UserError, match="holds int64 from .* a palette is uint8, or floats in"):
+        palettes.load_palette(str(file), 8)()
     with pytest.raises(UserError, match=r"holds \(8, 3\), not a palette of 512"):
         palettes.load_palette(str(file), 512)()
     with pytest.raises(UserError, match="no palette in nowhere.npy"):

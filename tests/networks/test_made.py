@@ -49,3 +49,5 @@ def test_a_network_without_a_hidden_layer_or_mask_is_refused():
     for fields in (dict(hidden=()), dict(members=0)):
         with pytest.raises(ValueError, match="at least"):
             MADE(4, **fields).init(jax.random.key(0), jnp.zeros((1, 4)))
+    with pytest.raises(ValueError, match="random or sequential, not 'ordered'"):
+        MADE(4, degrees="ordered").init(jax.random.key(0), jnp.zeros((1, 4)))

@@ -163,6 +163,8 @@ def test_a_label_changes_every_parameter_and_is_asked_for():
     [
         (dict(heads=3), "3 heads do not divide a width of 8"),
         (dict(positions="grid", row=0), "a row >= 1 and a width by 4, not 0 and 8"),
+        (dict(norm="Post"), "unknown norm 'Post' or positions 'learned'"),
+        (dict(positions="sines"), "unknown norm 'pre' or positions 'sines'"),
         (dict(memory=4), "a memory of 4 lies before a block of at least 1, not of 0"),
         (dict(length=29), "30 values do not fit 29 positions"),
         (dict(length=29, positions="distance"), "30 values do not fit 29 positions"),

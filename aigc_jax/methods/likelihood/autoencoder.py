@@ -53,8 +53,10 @@ def autoencoder(
     `evaluate`: the loss of each example, `squared_error` or `cross_entropy` (then the squared error of sigmoid(y) as well),
     without the penalty. `encode`: the code [B, L]. There is no sampler: nothing says how codes are distributed.
 
-    Raises ValueError for a negative weight.
+    Raises ValueError for another loss, and a negative weight.
     """
+    if loss not in ("squared", "bernoulli"):
+        raise ValueError(f"loss {loss!r}: there are squared and bernoulli")
     if weight < 0:
         raise ValueError(f"the weight of the penalty is at least 0, not {weight}")
 

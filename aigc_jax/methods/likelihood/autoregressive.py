@@ -33,12 +33,16 @@ def autoregressive(
 ) -> Method:
     """The method over batches {"image": [B, ...]}, or tables {"x": [B, D]}, of bits.
 
-    members:        how many members the network has.
+    members:        how many members the network has; one without a field of this name has 1.
     order_agnostic: train by `net.given(x, known)` for all orders; False trains the members in turn.
 
     `evaluate`: -log p(x) (`nll`) in nats per example. `sample`: draws, in the shape of the examples, along the order of one
     member, itself drawn: all of one call have the same.
+
+    Raises ValueError where the network has another number of members: those it has not would be its last, counted again.
     """
+    if members != getattr(net, "members", 1):
+        raise ValueError(f"the network has {getattr(net, 'members', 1)} members, not {members}")
 
     def init(key: Array, batch: Batch) -> TrainState:
         params = {"net": net.init(key, examples(batch))["params"]}

@@ -61,12 +61,14 @@ def flow(
     `init` takes what depends on data (actnorm, batch norm) from the one whole batch it is given. The step reports `bpd` for
     pictures, and minimises it; `nll` for tables. `evaluate`: `nll` in nats, and for pictures `bpd`. `sample`: draws, pictures
     as k / (n - 1). `encode`: the noise f(x), [B, D], of pictures at the middle of their bins. Raises ValueError for a
-    temperature below 0, fewer than 2 levels, and a dequantizer of tables.
+    temperature below 0, fewer than 2 levels, another noise, and a dequantizer of tables.
     """
     if temperature < 0:
         raise ValueError(f"a temperature is not below 0: {temperature}")
-    if levels and levels < 2 or levels < 0:
+    if levels < 0 or levels == 1:
         raise ValueError(f"pictures have 2 grey levels at least, not {levels}")
+    if noise not in LOG_PROB:
+        raise ValueError(f"noise {noise!r}: there are {' and '.join(LOG_PROB)}")
     if dequantizer is not None and not levels:
         raise ValueError("a dequantizer is for pictures: give their grey levels")
     unit = "bpd" if levels else "nll"
@@ -85,8 +87,9 @@ def flow(
         """nll [B], and the memory with its statistics moved."""
         x, log_q = examples(batch), 0.0
         size = math.prod(x.shape[1:])
-        u = jax.random.uniform(key, x.shape)
-        if dequantizer is not None:
+        if dequantizer is None:
+            u = jax.random.uniform(key, x.shape)
+        else:
             given = variables_of(params, memory, "dequantizer")
             drawn = jax.random.logistic(key, x.shape)
             u, log_det = inverse(dequantizer, given, drawn, x)
@@ -108,7 +111,7 @@ def flow(
         return value, (memory, {unit: value})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
-        return scores(measure(best(state), state.memory, batch, key, train=False)[0], batch)
+        return scores(measure(averaged(state), state.memory, batch, key, train=False)[0], batch)
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         x = examples(batch)
@@ -117,7 +120,7 @@ def flow(
 
     def encode(state: TrainState, batch: Batch, key: Array) -> Array:
         y = quantized(examples(batch), levels, jnp.float32(0.5))
-        z, _ = bijector.apply(variables_of(best(state), state.memory, "flow"), y)
+        z, _ = bijector.apply(variables_of(averaged(state), state.memory, "flow"), y)
         return z.reshape(z.shape[0], -1)
 
     step = descend(loss, tx)
@@ -129,8 +132,8 @@ def quantized(x: Array, levels: int, u: Array) -> Array:
     return (jnp.round(x * (levels - 1)) + u) / levels if levels else x
 
 
-def best(state: TrainState) -> Params:
-    """The averages where they are kept, or the parameters."""
+def averaged(state: TrainState) -> Params:
+    """The parameters, or their average where the state keeps one."""
     return state.memory.get("ema", state.params)
 
 
@@ -146,6 +149,6 @@ def inverse(bijector: Bijector, variables: Any, y: Array, context: Array | None 
 
 def decode(bijector: Bijector, state: TrainState, z: Array, levels: int = 0) -> Array:
     """Noise [B, ...] -> examples; pictures of n levels as k / (n - 1)."""
-    variables = variables_of(best(state), state.memory, "flow")
+    variables = variables_of(averaged(state), state.memory, "flow")
     y, _ = inverse(bijector, variables, z)
     return jnp.clip(jnp.floor(y * levels), 0, levels - 1) / (levels - 1) if levels else y

@@ -33,7 +33,13 @@ def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256
     The loss is the mean over real samples. `evaluate`: -log p of the real samples of each recording in nats (`nll`), and
     `bits_per_sample`, nll over their number; the mean of the latter counts recordings, not samples, alike.
     `sample`: waves [B, T], drawn code by code.
+
+    Raises ValueError for a negative temperature, and where the network has other levels.
     """
+    if temperature < 0:
+        raise ValueError(f"a temperature is at least 0, not {temperature}")
+    if getattr(net, "levels", levels) != levels:
+        raise ValueError(f"the network reads {getattr(net, 'levels', None)} codes, not {levels}")
 
     def init(key: Array, batch: Batch) -> TrainState:
         few = {name: x[:1] for name, x in conditions(net, batch).items()}

@@ -149,5 +149,7 @@ def test_nonsense_is_refused():
         sparsity("kl", 0)
     with pytest.raises(ValueError, match="sparsity 'l2'"):
         sparsity("l2")
+    with pytest.raises(ValueError, match="loss 'mse': there are squared and bernoulli"):
+        autoencoder(MLP((), 2), MLP((), 3), optax.sgd(0.0), loss="mse")
     with pytest.raises(ValueError, match="at least 0, not -1"):
         autoencoder(MLP((), 2), MLP((), 3), optax.sgd(0.0), weight=-1)

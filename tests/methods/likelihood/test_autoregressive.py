@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from aigc_jax.methods.likelihood.autoregressive import autoregressive, nll, order_agnostic_nll
 from aigc_jax.networks.fvsbn import FVSBN
@@ -58,6 +59,12 @@ def test_several_members_are_a_mixture_of_their_probabilities():
     values = method.evaluate(state, {"x": STATES}, jax.random.key(0))["nll"]
     np.testing.assert_allclose(values, -np.log(p), rtol=1e-5)
     assert abs(p.sum() - 1) < 1e-5
+
+
+def test_members_that_the_network_has_not_are_refused():
+    for net, members, found in ((MADE(D, (6,), members=3), 4, 3), (FVSBN(D), 2, 1)):
+        with pytest.raises(ValueError, match=f"the network has {found} members, not {members}"):
+            autoregressive(net, optax.sgd(0.0), members=members)
 
 
 def test_members_are_trained_in_turn():

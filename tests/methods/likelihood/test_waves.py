@@ -117,3 +117,17 @@ def test_a_transformer_serves_and_dropout_falls_on_training_alone():
     assert losses[0] != losses[1]
     again = [evaluate(moved, batch, jax.random.key(i))["nll"] for i in (0, 1)]
     np.testing.assert_array_equal(*again)
+
+
+def test_what_does_not_fit_the_network_is_refused():
+    tx = optax.sgd(0.1)
+    for build, words in (
+        (lambda: waves(NET, tx), "the network reads 16 codes, not 256"),
+        (lambda: waves(NET, tx, levels=16, temperature=-0.5), "at least 0, not -0.5"),
+        (
+            lambda: waves(SoundTransformer(PixelTransformer(16, 16, 8)), tx, levels=8),
+            "the network reads 16 codes, not 8",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            build()
