@@ -10,9 +10,6 @@ NADE as a scan over variables with automatic derivatives, which stores all hidde
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -22,12 +19,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+import record
 from jax import Array
 
 from aigc_jax.methods.likelihood.autoregressive import autoregressive
 from aigc_jax.networks import nade
 from aigc_jax.networks.made import MADE
-from aigc_jax.training.folder import commit, versions
 
 D, H, BATCH, TARGET = 784, 500, 128, 15
 STEPS = 3
@@ -93,20 +90,13 @@ def main() -> None:
     ]
     for row in rows:
         print(f"{row['case']:24} {row['ms']:9.1f} ms   {row['over_made']:6.1f} times MADE")
-    if arguments.record:
-        record = {
-            "benchmark": "nade",
-            "protocol": f"D {D}, H {H}, batch {BATCH}, float32, forward + backward + Adam; medians of {arguments.rounds} turns "
-            f"of {STEPS} steps for each case in alternation; goal: at most {TARGET} times MADE",
-            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
-            "date": datetime.date.today().isoformat(),
-            "versions": versions(),
-            "commit": commit(),
-            "cases": rows,
-            "all_ms": {name: [round(1e3 * one, 1) for one in seconds] for name, seconds in times.items()},
-        }
-        arguments.record.parent.mkdir(parents=True, exist_ok=True)
-        arguments.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    figures = {
+        "protocol": f"D {D}, H {H}, batch {BATCH}, float32, forward + backward + Adam; medians of {arguments.rounds} turns "
+        f"of {STEPS} steps for each case in alternation; goal: at most {TARGET} times MADE",
+        "cases": rows,
+        "all_ms": {name: [round(1e3 * one, 1) for one in seconds] for name, seconds in times.items()},
+    }
+    record.write(arguments.record, "nade", figures)
 
 
 if __name__ == "__main__":

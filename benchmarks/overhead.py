@@ -9,20 +9,18 @@ evaluation, samples and checkpoints, which the trainer does besides. Logging eve
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import jax
+import record
 
 import aigc_jax as aigc
 from aigc_jax.experiment import Experiment
 from aigc_jax.training import loop
-from aigc_jax.training.folder import commit, read_rows, versions
+from aigc_jax.training.folder import read_rows
 
 
 def bare(experiment: Experiment, steps: int) -> float:
@@ -65,8 +63,7 @@ def main() -> None:
     ratios = [one / other for one, other in pairs]
     for (one, other), ratio in zip(pairs, ratios):
         print(f"trainer {one:8.1f} steps/s   bare loop {other:8.1f} steps/s   ratio {ratio:.3f}")
-    record = {
-        "benchmark": "trainer overhead",
+    figures = {
         "case": f"{arguments.name} laptop, {arguments.steps} steps, median of {arguments.rounds}",
         "ours": statistics.median(one for one, _ in pairs),
         "peer": statistics.median(other for _, other in pairs),
@@ -74,15 +71,9 @@ def main() -> None:
         "unit": "steps/s",
         "ratio": statistics.median(ratios),
         "target": 0.95,
-        "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
-        "date": datetime.date.today().isoformat(),
-        "versions": versions(),
-        "commit": commit(),
     }
-    print(f"median ratio {record['ratio']:.3f} (target {record['target']})")
-    if arguments.record:
-        arguments.record.parent.mkdir(parents=True, exist_ok=True)
-        arguments.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"median ratio {figures['ratio']:.3f} (target {figures['target']})")
+    record.write(arguments.record, "trainer overhead", figures)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,7 @@ turn; medians.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import record
 from jax import Array
 
 from aigc_jax.methods.likelihood.pixels import draw
@@ -31,7 +29,6 @@ from aigc_jax.networks.pixel_transformer import IMAGE, PixelTransformer
 from aigc_jax.networks.pixelcnn import PixelCNN
 from aigc_jax.networks.pixelcnn_pp import PixelCNNpp
 from aigc_jax.probability.pixel_outputs import PixelOutput, bernoulli, categorical, logistics
-from aigc_jax.training.folder import commit, versions
 
 BATCH, TARGET = 16, 10
 
@@ -116,20 +113,13 @@ def main() -> None:
         rows.append({"case": name, "cached_s": round(ours, 3), "naive_s": round(theirs, 1), "ratio": round(theirs / ours, 1),
                      "parameters": sum(leaf.size for leaf in jax.tree.leaves(params))})  # fmt: skip
         print(f"{name:12} cached {ours:8.2f} s   naive {theirs:9.1f} s   {theirs / ours:7.1f} times", flush=True)
-    if arguments.record:
-        record = {
-            "benchmark": "pixel_sampling",
-            "protocol": f"batch {BATCH}, float32, one program each, medians of {arguments.rounds} rounds in alternation; "
-            f"{arguments.steps} passes of the naive loop were timed and multiplied up to a picture's; goal of the 32 x 32 "
-            f"cases: at least {TARGET} times",
-            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
-            "date": datetime.date.today().isoformat(),
-            "versions": versions(),
-            "commit": commit(),
-            "cases": rows,
-        }  # fmt: skip
-        arguments.record.parent.mkdir(parents=True, exist_ok=True)
-        arguments.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    figures = {
+        "protocol": f"batch {BATCH}, float32, one program each, medians of {arguments.rounds} rounds in alternation; "
+        f"{arguments.steps} passes of the naive loop were timed and multiplied up to a picture's; goal of the 32 x 32 "
+        f"cases: at least {TARGET} times",
+        "cases": rows,
+    }  # fmt: skip
+    record.write(arguments.record, "pixel_sampling", figures)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,6 @@ median of the rounds, and the ratio.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -20,10 +17,10 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import record
 from jax import Array
 
 from aigc_jax.networks.wavenet import WaveNet
-from aigc_jax.training.folder import commit, versions
 
 BATCH, TARGET = 16, 20
 NET = WaveNet(stacks=1, doublings=10, residual=32, gate=32, skip=128)
@@ -67,21 +64,14 @@ def main() -> None:
     fast = milliseconds(cached(params, arguments.samples), arguments.samples, arguments.rounds)
     slow = milliseconds(naive(params, arguments.naive), arguments.naive, arguments.rounds)
     print(f"queues {fast:.3f} ms a sample, naive {slow:.1f} ms: {slow / fast:.0f} times; goal {TARGET}")
-    if arguments.record:
-        record = {
-            "benchmark": "wavenet_generation",
-            "protocol": f"10 layers, receptive field {NET.receptive_field}, 32 channels, skip 128, batch {BATCH}, float32; "
-            f"medians of {arguments.rounds} rounds; goal: at least {TARGET} times faster than the naive loop",
-            "device": f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores",
-            "date": datetime.date.today().isoformat(),
-            "versions": versions(),
-            "commit": commit(),
-            "queues_ms": round(fast, 4),
-            "naive_ms": round(slow, 2),
-            "ratio": round(slow / fast, 1),
-        }
-        arguments.record.parent.mkdir(parents=True, exist_ok=True)
-        arguments.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    figures = {
+        "protocol": f"10 layers, receptive field {NET.receptive_field}, 32 channels, skip 128, batch {BATCH}, float32; "
+        f"medians of {arguments.rounds} rounds; goal: at least {TARGET} times faster than the naive loop",
+        "queues_ms": round(fast, 4),
+        "naive_ms": round(slow, 2),
+        "ratio": round(slow / fast, 1),
+    }
+    record.write(arguments.record, "wavenet_generation", figures)
 
 
 if __name__ == "__main__":
