@@ -81,6 +81,12 @@ def test_a_code_that_falls_out_of_use_stays_near():
     np.testing.assert_allclose(book.codes, np.array([[1.0] * 4, [-1.0] * 4]), rtol=1e-3)
 
 
+def test_vectors_of_half_precision_are_counted_whole():
+    z = jnp.ones((1001, 4), jnp.bfloat16)
+    after = moved(BOOK, z, jnp.zeros(1001, jnp.int32), decay=0.0)
+    assert after.count[0] == 1001 and after.codes.dtype == jnp.float32
+
+
 def test_perplexity_counts_codes_in_use():
     assert perplexity(shares(jnp.array([0, 1, 2, 3] * 5), 8)) == pytest.approx(4, rel=1e-5)
     assert perplexity(shares(jnp.zeros((3, 3), int), 8)) == pytest.approx(1, rel=1e-5)
