@@ -210,6 +210,14 @@ def test_counts_of_the_released_glow():
         assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count
 
 
+def test_weight_decay_falls_on_the_gains_of_realnvp_alone():
+    params = jax.eval_shape(realnvp.realnvp((4, 4, 1), 1, 3, 1).init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))[
+        "params"
+    ]
+    marked = jax.tree_util.tree_leaves_with_path(realnvp.gains(params))
+    assert {(path[-1].key, hit) for path, hit in marked if hit or path[-1].key == "gain"} == {("gain", True)}
+
+
 def test_edges_are_marked_on_the_padding_alone():
     x = jnp.full((1, 2, 3, 1), 7.0)
     marked = np.asarray(mark_edge(x))
