@@ -7,6 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 
+def name_of(split: str | None) -> str:
+    """A split in the words of a protocol; None is the evaluation split."""
+    return "the evaluation split" if split is None else f"the split {split!r}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
     """(run) -> {metric: float}.

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from aigc_jax.core import Batch, TrainState
-from aigc_jax.evals import Evaluator
+from aigc_jax.evals import Evaluator, name_of
 from aigc_jax.probability.distributions import log_mean_exp
 from aigc_jax.probability.enumeration import log_sum_over_states
 from aigc_jax.probability.mcmc import AIS
@@ -62,7 +62,7 @@ def importance_bound(
         chunks = jax.lax.map(lambda k: log_weights(state, batch, k, chunk), keys)  # [samples / chunk, chunk, B]
         return -log_mean_exp(chunks.reshape(samples, -1))
 
-    protocol = f"importance-weighted bound with {samples} draws an example, on {_name(split)}"
+    protocol = f"importance-weighted bound with {samples} draws an example, on {name_of(split)}"
     return Evaluator(lambda run: {"nats": average(run, bound, split)}, protocol)
 
 
@@ -82,7 +82,7 @@ def normalised(
         nats = average(run, energy, split) + float(estimate.log_z)
         return {"nats": nats, "log_z": float(estimate.log_z), "log_z_low": float(low), "log_z_high": float(high)}
 
-    return Evaluator(measure, f"energy on {_name(split)} + log Z by {how}; ends of log Z at three standard errors")
+    return Evaluator(measure, f"energy on {name_of(split)} + log Z by {how}; ends of log Z at three standard errors")
 
 
 def enumerated(nll: PerExample, name: str, shape: tuple[int, ...]) -> Evaluator:
@@ -120,7 +120,3 @@ def pixel_log_odds(run: Any, split: str = "train") -> np.ndarray:
         ones, count = ones + images.reshape(len(images), -1).sum(axis=0), count + len(images)
     rate = (ones + 0.5) / (count + 1)
     return np.log(rate) - np.log1p(-rate)
-
-
-def _name(split: str | None) -> str:
-    return "the evaluation split" if split is None else f"the split {split!r}"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aigc_jax.evals import Evaluator
+from aigc_jax.evals import Evaluator, name_of
 
 
 class Components(NamedTuple):
@@ -47,8 +47,7 @@ def pca(width: int, split: str | None = None) -> Evaluator:
             error, count = error + np.sum((x - found.project(x)) ** 2), count + len(x)
         return {"squared_error": error / count}
 
-    where = "the evaluation split" if split is None else f"the split {split!r}"
-    return Evaluator(measure, f"{width} principal components of the training pictures, on {where}")
+    return Evaluator(measure, f"{width} principal components of the training pictures, on {name_of(split)}")
 
 
 def _rows(batch: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,19 @@ import numpy as np
 def spread(run: Any, n: int, among: int = 10_000) -> dict[str, np.ndarray]:
     """n evaluation examples of a run, evenly over the first `among`: some test sets are sorted by class."""
     return {name: x[:: among // n][:n] for name, x in run.condition(among).items()}
+
+
+def beside(again: Callable[[Any, Any], Any], n: int) -> Callable[[Any], np.ndarray]:
+    """A panel of a run: n evaluation examples, and under each what `again`, (state, x) -> x, makes of it."""
+    import jax
+
+    compiled = jax.jit(again)
+
+    def panel(run: Any) -> np.ndarray:
+        x = spread(run, n)["image"]
+        return tiles(np.stack([run.data.decode(each) for each in (x, jax.device_get(compiled(run.state, x)))]))
+
+    return panel
 
 
 def tiles(images: np.ndarray, least: int = 40) -> np.ndarray:

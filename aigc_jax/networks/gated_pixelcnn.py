@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from aigc_jax.networks.layers import Conv, Dense
-from aigc_jax.networks.layers.raster import Pick, Raster, RasterConv, draw, pushed, signed, sum_of_rows
+from aigc_jax.networks.layers.raster import Pick, Raster, RasterConv, check_label, draw, pushed, signed, sum_of_rows
 
 SIZES: dict[str, dict[str, Any]] = {
     "imagenet": dict(width=384, layers=20, kernel=5, head=1024),
@@ -71,8 +71,7 @@ class GatedLayer(nn.Module):
 
     def of_class(self, label: Array | None) -> tuple[Array, Array]:
         """What a class adds in either stack, [B, 2 p] each; without classes 0, [1, 2 p]."""
-        if (label is None) != (not self.classes):
-            raise ValueError(f"labels are given where there are classes, not labels {label} for {self.classes} classes")
+        check_label(label, self.classes)
         tables, nothing = (self.class_v, self.class_h), jnp.zeros((1, 2 * self.width))
         v, h = (nothing if label is None or table is None else table[label] for table in tables)
         return v, h

@@ -34,8 +34,7 @@ def nice(shape: Sequence[int], couplings: int = 4, hidden: Sequence[int] = (1000
     if size < 2 or couplings < 2:
         raise ValueError(f"NICE takes 2 variables and 2 couplings at least, not {size} and {couplings}")
     alternate = (*range(0, size, 2), *range(1, size, 2))
-    first = len(range(0, size, 2))
-    moved = [first - size % 2 if number % 2 else size - first + size % 2 for number in range(couplings)]
+    moved = [size // 2 if number % 2 else size - size // 2 for number in range(couplings)]
     nets = [Conditioner(MLP(hidden, width, "relu")) for width in moved]
     layers = [Coupling(net, additive(), second=number % 2 == 0) for number, net in enumerate(nets)]
     return Chain([Flatten(tuple(shape)), Permutation(alternate), *layers, Scaling()])

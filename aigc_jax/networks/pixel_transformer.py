@@ -36,7 +36,8 @@ from jax import Array
 from jax.nn.initializers import lecun_uniform, normal, zeros
 
 from aigc_jax.networks.layers import Dense, LayerNorm, RMSNorm, activation, attention, local_attention, sinusoidal
-from aigc_jax.networks.layers.raster import Pick
+from aigc_jax.networks.layers.raster import Pick, check_label
+from aigc_jax.probability.distributions import sample_categorical
 
 IMAGE: dict[str, Any] = dict(norm="post", activation="relu", positions="grid", block=256, memory=256)
 SIZES: dict[str, dict[str, Any]] = {
@@ -269,8 +270,7 @@ class PixelTransformer(nn.Module):
 
     def _placed(self, h: Array, start: Array | int, label: Array | None) -> Array:
         """h [B, t, D] with the label, and the positions of the places from `start` on."""
-        if (label is None) != (not self.classes):
-            raise ValueError(f"labels are given where there are classes, not labels {label} for {self.classes} classes")
+        check_label(label, self.classes)
         if label is not None and self.labels is not None:
             h = h + self.labels[label][:, None]
         if self.positions == "grid":
@@ -319,10 +319,5 @@ class SoundTransformer(nn.Module):
 
         temperature: divides the logits; 0 takes the likeliest code. Raises ValueError where it is negative.
         """
-        if temperature < 0:
-            raise ValueError(f"a temperature is at least 0, not {temperature}")
-
-        def pick(key: Array, logits: Array) -> Array:
-            return jax.random.categorical(key, logits / temperature) if temperature else jnp.argmax(logits, -1)
-
+        pick = partial(sample_categorical, temperature=temperature)
         return self.values.draw(key, pick, jnp.zeros((n, length), jnp.int32), label=label)

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from aigc_jax.networks.layers import concat_elu, conv, conv_transpose, linear
-from aigc_jax.networks.layers.raster import Pick, Raster, draw, signed
+from aigc_jax.networks.layers.raster import Pick, Raster, check_label, draw, signed
 from aigc_jax.networks.layers.weight_norm import WeightNorm
 from aigc_jax.networks.pixelcnn_pp_columns import nothing, pixel, prepare, state_above
 
@@ -204,8 +204,7 @@ class PixelCNNpp(nn.Module):
         factor = 2 ** (self.resolutions - 1)
         if height % factor or width % factor:
             raise ValueError(f"{self.resolutions} resolutions need sides that {factor} divides, not {height} x {width}")
-        if (label is None) != (not self.classes):
-            raise ValueError(f"labels are given where there are classes, not labels {label} for {self.classes} classes")
+        check_label(label, self.classes)
 
     def draw(
         self, key: Array, pick: Pick, known: Array, keep: Array | None = None, label: Array | None = None

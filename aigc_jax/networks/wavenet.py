@@ -26,6 +26,7 @@ from jax import Array
 
 from aigc_jax.networks.layers import Dense, conv, linear
 from aigc_jax.probability import mu_law
+from aigc_jax.probability.distributions import sample_categorical
 
 Queues = list[Array]  # of each convolution, [(k - 1) d, B, C]: what was read at time t lies at t modulo the length
 
@@ -102,8 +103,6 @@ class WaveNet(nn.Module):
 
         temperature: divides the logits; 0 takes the likeliest code. Raises ValueError where it is negative.
         """
-        if temperature < 0:
-            raise ValueError(f"a temperature is at least 0, not {temperature}")
         fixed = [part if label is None else part[:, 0] for part in self.label_parts(label)]
         moving = self.samples_of(features)
 
@@ -111,7 +110,7 @@ class WaveNet(nn.Module):
             code, queues = carry
             t, key, row = now
             logits, queues = self.column(code, t, queues, fixed, row)
-            code = jax.random.categorical(key, logits / temperature) if temperature else jnp.argmax(logits, -1)
+            code = sample_categorical(key, logits, temperature)
             return (code, queues), (code, logits)
 
         along = None if moving is None else jnp.swapaxes(moving, 0, 1)[:length]  # [T, B, F]

@@ -67,6 +67,13 @@ def sample_bernoulli(key: Array, logits: Array) -> Array:
     return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(logits.dtype)
 
 
+def sample_categorical(key: Array, logits: Array, temperature: float = 1.0) -> Array:
+    """Codes [...] by logits [..., V] that are divided by a temperature; 0 takes the likeliest. Raises ValueError below 0."""
+    if temperature < 0:
+        raise ValueError(f"a temperature is at least 0, not {temperature}")
+    return jax.random.categorical(key, logits / temperature) if temperature else jnp.argmax(logits, -1)
+
+
 def log_mean_exp(x: Array, axis: int = 0) -> Array:
     """log of the mean of exp(x) along an axis, without overflow."""
     return jax.nn.logsumexp(x, axis=axis) - math.log(x.shape[axis])

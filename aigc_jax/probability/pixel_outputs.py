@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from aigc_jax.probability.discretized_logistic import log_mixture, mixture, numbers, sample_mixture
-from aigc_jax.probability.distributions import log_categorical
+from aigc_jax.probability.distributions import log_categorical, sample_categorical
 
 
 class PixelOutput(NamedTuple):
@@ -59,7 +59,7 @@ def categorical(levels: int = 256) -> PixelOutput:
         return log_categorical(x, params)
 
     def pick(key: Array, params: Array, temperature: float = 1.0) -> Array:
-        return jax.random.categorical(key, params / temperature).astype(params.dtype)
+        return sample_categorical(key, params, temperature).astype(params.dtype)
 
     return PixelOutput(levels, levels, log_prob, pick)
 

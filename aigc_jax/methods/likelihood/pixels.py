@@ -72,13 +72,11 @@ def pixels(
         return jnp.mean(cost), (memory, {})
 
     def evaluate(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
-        nats, size = nll(net, output, averaged(state), batch["image"], **_label(batch, classes)), batch["image"][0].size
+        nats = nll(net, output, averaged(state), batch["image"], **_label(batch, classes))
         if output.levels == 2:
             return {"nll": nats}
-        return {
-            "nll": nats,
-            **({"nats_per_index": nats / size} if palette else {"bpd": bits_per_dimension(nats, size)}),
-        }
+        size = batch["image"][0].size
+        return {"nll": nats} | ({"nats_per_index": nats / size} if palette else {"bpd": bits_per_dimension(nats, size)})
 
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         given = {"keep": batch["keep"]} if "keep" in batch else {}

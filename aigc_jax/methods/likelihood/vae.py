@@ -28,7 +28,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from aigc_jax.core import Batch, Method, TrainState, chain, descend, new_state
-from aigc_jax.evals.pictures import spread, tiles
+from aigc_jax.evals.pictures import beside
 from aigc_jax.probability.distributions import gaussian_kl, log_normal, sample_normal
 from aigc_jax.probability.observations import BERNOULLI, Observation
 
@@ -163,12 +163,7 @@ def reconstructions(
 ) -> Callable[[Any], np.ndarray]:
     """A panel of a run: n evaluation examples, and under each E[x|z] at the mean of its q(z|x); uint8 [H', W', 3]."""
 
-    @jax.jit
-    def again(params: dict[str, Any], x: Array) -> Array:
-        return observed.mean(decode(decoder, params, posterior(encoder, params, x)[0], x, observed))
+    def again(state: TrainState, x: Array) -> Array:
+        return observed.mean(decode(decoder, state.params, posterior(encoder, state.params, x)[0], x, observed))
 
-    def panel(run: Any) -> np.ndarray:
-        x = spread(run, n)["image"]
-        return tiles(np.stack([run.data.decode(x), run.data.decode(jax.device_get(again(run.state.params, x)))]))
-
-    return panel
+    return beside(again, n)

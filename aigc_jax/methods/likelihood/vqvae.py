@@ -23,8 +23,8 @@ import optax
 from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, descend, new_state
-from aigc_jax.evals import Evaluator
-from aigc_jax.evals.pictures import spread, tiles
+from aigc_jax.evals import Evaluator, name_of
+from aigc_jax.evals.pictures import beside
 from aigc_jax.probability.quantize import Codebook, codebook, moved, nearest, perplexity, shares, straight_through
 
 
@@ -87,10 +87,9 @@ def vqvae(
     def sample(state: TrainState, batch: Batch, key: Array) -> Array:
         if "codes" in batch:
             return decoded(decoder, state.params, state.memory, batch["codes"])
-        index = indices(
-            encoder, state.params, state.memory, batch["image"]
-        )  # its shape alone: the compiler drops the network
-        uniform = jax.random.randint(key, index.shape, 0, codes)
+        # of the network the shape alone is used: the compiler drops it
+        shape = indices(encoder, state.params, state.memory, batch["image"]).shape
+        uniform = jax.random.randint(key, shape, 0, codes)
         return decoded(decoder, state.params, state.memory, uniform)
 
     return Method(init, descend(loss, tx), evaluate, sample, encode)
@@ -119,22 +118,16 @@ def usage(encoder: nn.Module, codes: int, split: str | None = None) -> Evaluator
         total = sum(np.asarray(counts(run.state, batch), np.float64) for batch in run.data.evaluate(split))
         return {"perplexity": float(perplexity(jnp.asarray(total / np.sum(total)))), "used": float(np.sum(total > 0))}
 
-    where = "the evaluation split" if split is None else f"the split {split!r}"
-    return Evaluator(measure, f"exp of the entropy of the codes of all places, on {where}")
+    return Evaluator(measure, f"exp of the entropy of the codes of all places, on {name_of(split)}")
 
 
 def reconstructions(encoder: nn.Module, decoder: nn.Module, n: int = 12) -> Callable[[Any], np.ndarray]:
     """A panel of a run: n evaluation examples, and under each what its codes make; uint8 [H', W', 3]."""
 
-    @jax.jit
     def again(state: TrainState, x: Array) -> Array:
         return decoded(decoder, state.params, state.memory, indices(encoder, state.params, state.memory, x))
 
-    def panel(run: Any) -> np.ndarray:
-        x = spread(run, n)["image"]
-        return tiles(np.stack([run.data.decode(x), run.data.decode(jax.device_get(again(run.state, x)))]))
-
-    return panel
+    return beside(again, n)
 
 
 def _apply(net: nn.Module, params: dict[str, Any], name: str, x: Array) -> Array:

@@ -107,6 +107,14 @@ def signed(x: Array, levels: int, dtype: Any = None) -> Array:
     return jnp.asarray(x, dtype or jnp.result_type(float)) * (2 / (levels - 1)) - 1
 
 
+def check_label(label: Array | None, classes: int) -> None:
+    """Raises ValueError for a label where there is no class, and for none where there are."""
+    if (label is None) != (not classes):
+        raise ValueError(
+            f"labels are given where there are classes: {'no' if label is None else 'a'} label for {classes} classes"
+        )
+
+
 class Raster(NamedTuple):
     """How a network is drawn from, by pure functions over a cache. Arrays of a row have its places as their first axis.
 
@@ -145,7 +153,7 @@ def draw(raster: Raster, key: Array, pick: Pick, known: Array, keep: Array | Non
         for stage, part in enumerate(stages):
             params, column = raster.column(cache, context, x, (i, j))
             value = pick(keys[stage], params[:, part] if raster.stages > 1 else params)
-            x = x.at[:, part].set(jnp.where(given, known, 0)[:, part] + jnp.where(given[:, part], 0, value))
+            x = x.at[:, part].set(jnp.where(given[:, part], known[:, part], value))
         cache, done = raster.push(cache, column, x, (i, j))
         return cache, (x, params, done)
 

@@ -18,7 +18,7 @@ rotation = nn.initializers.orthogonal()
 
 
 class Linear(Bijector):
-    """y = x W, W [C, C] any matrix: the released Glow's default. The inverse solves for x, O(C^3) once a call."""
+    """y = x W, W [C, C] any matrix: the released Glow's default. The inverse inverts W, O(C^3) once a call."""
 
     def forward_and_log_det(self, x: Array, context: Array | None = None, train: bool = False) -> tuple[Array, Array]:
         w = self._kernel(x)
@@ -58,9 +58,7 @@ class LinearLU(Bijector):
         width = x.shape[-1]
 
         def parts(key: Array) -> tuple[Array, Array]:
-            packed, _, order = jax.lax.linalg.lu(
-                rotation(key, (width, width), jnp.float32)
-            )  # W[order] = L U, in one matrix
+            packed, _, order = jax.lax.linalg.lu(rotation(key, (width, width), jnp.float32))  # W[order] = L U, as one
             diagonal = jnp.diag(packed)
             factors = packed - jnp.diag(diagonal) + jnp.diag(jnp.log(jnp.abs(diagonal)))
             return jnp.stack([order.astype(jnp.float32), jnp.sign(diagonal)]), factors

@@ -38,7 +38,7 @@ def rational_quadratic(bins: int = 8, bound: float = 3.0) -> Elementwise:
     """The spline of `bins` bins on [-bound, bound]; 3 bins - 1 numbers a variable: widths, heights, inner derivatives.
 
     Widths and heights are softmaxes, derivatives softplus, each kept above `LEAST`. Raises ValueError for fewer than 1 bin,
-    more than 1 / LEAST, or a bound that is not positive.
+    1 / LEAST or more, or a bound that is not positive.
     """
     if not 1 <= bins < 1 / LEAST or bound <= 0:
         raise ValueError(f"a spline has 1 to {round(1 / LEAST) - 1} bins and a bound above 0, not {bins} and {bound}")
