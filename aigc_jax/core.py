@@ -58,6 +58,7 @@ class Method(NamedTuple):
     sample:   (state, batch, key) -> samples. The batch is the condition, or only gives the shape.
     encode:   (state, batch, key) -> features [B, D], for probes and retrieval.
     predict:  (state, batch, key) -> class logits [B, classes], for a student to learn from.
+    protocol: what the numbers of `evaluate` are, in a line that is printed and kept beside them.
     """
 
     init: Callable[[Array, Batch], TrainState]
@@ -66,6 +67,7 @@ class Method(NamedTuple):
     sample: Callable[[TrainState, Batch, Array], Any] | None = None
     encode: Callable[[TrainState, Batch, Array], Array] | None = None
     predict: Callable[[TrainState, Batch, Array], Array] | None = None
+    protocol: str = ""
 
 
 def new_state(

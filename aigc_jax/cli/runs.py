@@ -95,11 +95,14 @@ def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     with only_json(arguments.json):
-        metrics = _open(arguments).evaluate()
+        run = _open(arguments)
+        metrics = run.evaluate()
     if arguments.json:
         print_json(metrics)
-    else:
-        _show_metrics(metrics)
+        return
+    _show_metrics(metrics)
+    for name, how in run.protocol().items():
+        print(f"({name}: {how})")
 
 
 def sample_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,6 +40,7 @@ _LAZY = {
         "to_unit",
         "normalize",
         "binarize",
+        "BINARIZED",
         "quantize",
         "block_means",
         "dequantize",

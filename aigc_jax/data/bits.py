@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from aigc_jax.data.pipeline import Data, load_data
-from aigc_jax.data.transforms import binarize, of_column
+from aigc_jax.data.transforms import BINARIZED, binarize, of_column
 
 
 def load_bits(
@@ -22,7 +22,14 @@ def load_bits(
     """
     if not columns:
         spec = {"image": ((size, size, 1), "float32", "binary")}
-        return load_data(source, batch_size=batch_size, spec=spec, train=binarize(how), evaluate=binarize(how))
+        return load_data(
+            source,
+            batch_size=batch_size,
+            spec=spec,
+            train=binarize(how),
+            evaluate=binarize(how),
+            protocol=BINARIZED[how],
+        )
     spec = {"x": ((columns,), "float32", "binary")}
     floats = of_column("x", lambda x, rng: np.asarray(x, np.float32))
     return load_data(source, batch_size=batch_size, spec=spec, train=floats, evaluate=floats, decode=_lines)

@@ -99,6 +99,7 @@ def load_data(
     splits: Mapping[str, str] | None = None,
     channels: int | None = None,
     workers: int = 0,
+    protocol: str = "",
 ) -> Data:
     """The data of a source, transformed to a spec.
 
@@ -113,6 +114,7 @@ def load_data(
     decode:   without it, images in [0, 1] -> uint8 where the spec has an `image`, and `lines` where it has a table `x`.
     channels: pictures are read as grey, 1, or colour, 3; None reads them as the spec has them.
     workers:  processes that read ahead through Grain; 0 means threads.
+    protocol: what the transforms of evaluation do to figures, in words that are printed beside them.
 
     Raises ValueError for sizes below 1; what is wrong with the source itself is a UserError at the first batch.
     """
@@ -145,7 +147,7 @@ def load_data(
         train=train,
         evaluate=evaluate,
         decode=decode or (images() if "image" in spec else lines() if "x" in spec else np.asarray),
-        info=Info({"source": source}, facts),
+        info=Info({"source": source, **({"protocol": protocol} if protocol else {})}, facts),
         workers=workers,
     )
 

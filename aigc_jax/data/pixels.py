@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from aigc_jax.data.palettes import from_palette, load_palette, to_palette
 from aigc_jax.data.pipeline import Data, images, load_data
-from aigc_jax.data.transforms import binarize, block_means, compose, quantize
+from aigc_jax.data.transforms import BINARIZED, binarize, block_means, compose, quantize
 
 
 def load_pixels(
@@ -41,5 +41,12 @@ def load_pixels(
     decode = from_palette(table) if table else images(0, levels - 1)
     channels = 3 if table else None
     return load_data(
-        source, batch_size=batch_size, spec=spec, train=both, evaluate=both, decode=decode, channels=channels
+        source,
+        batch_size=batch_size,
+        spec=spec,
+        train=both,
+        evaluate=both,
+        decode=decode,
+        channels=channels,
+        protocol=BINARIZED[how] if levels == 2 else "",
     )

@@ -106,6 +106,13 @@ def normalize(mean: float | tuple[float, ...], std: float | tuple[float, ...], o
     return of_values(of, lambda x, rng: (unit(x) - shift) / factor)
 
 
+BINARIZED = {
+    "dynamic": "bits drawn from the greys by a fixed seed (black and white stays)",
+    "threshold": "bits are greys of half and more",
+}
+"""What is said of figures on bits, by how they were made."""
+
+
 def binarize(how: Literal["dynamic", "threshold"] = "dynamic", of: str = "image") -> Transform:
     """Pixels as 0. and 1.: "dynamic" draws each from Bernoulli(grey) at every use, "threshold" is grey >= 0.5.
 
@@ -113,7 +120,7 @@ def binarize(how: Literal["dynamic", "threshold"] = "dynamic", of: str = "image"
     [0, 1]. Dynamic: Salakhutdinov and Murray 2008; evaluation batches draw from a fixed seed, so that the binarized
     test set is the same in every evaluation.
     """
-    if how not in ("dynamic", "threshold"):
+    if how not in BINARIZED:
         raise ValueError(f'binarize("dynamic") or binarize("threshold"), not {how!r}')
 
     def binarized(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -46,7 +46,6 @@ agreement: share of samples assigned the class asked for; real_accuracy: the sam
     gammas: Sequence[float] = GAMMAS
 
     def __call__(self, run: Any) -> dict[str, float]:
-        print(f"agreement: {self.protocol}")
         train, test = self.rows(run, "train"), self.rows(run, None)
         machine = classifier(train[0][: self.most], train[1][: self.most], self.gammas)
         classes = int(train[1].max()) + 1

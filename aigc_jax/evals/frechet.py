@@ -75,7 +75,6 @@ as many training examples"
     )
 
     def __call__(self, run: Any) -> dict[str, float]:
-        print(f"frechet: {self.protocol}")
         reference = fit(np.concatenate(list(self._real(run, None))))
         train, samples, count = [], [], 0
         for index, batch in enumerate(run.data.evaluate("train")):

@@ -86,7 +86,6 @@ def _probe(
     protocol = f"{how}, {few if per_class else 'all training labels'}"
 
     def measure(run: Any) -> dict[str, float]:
-        print(f"probe: {protocol}")
         train, test = features(run, "train", label), features(run, None, label)
         labelled = [few_labels(train, per_class, seed) for seed in range(draws if per_class else 1)]
         return {"accuracy": float(np.mean([classify(rows, test, seed) for seed, rows in enumerate(labelled)]))}

@@ -38,7 +38,6 @@ class Bleu:
         return str(metric.get_signature())
 
     def __call__(self, run: Any) -> dict[str, float]:
-        print(f"bleu: {self.protocol}")
         return {
             "bleu": corpus_bleu(translations(run, self.split), references(run, self.column, self.split), self.tokenize)
         }

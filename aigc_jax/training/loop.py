@@ -59,7 +59,8 @@ def train(
     steps:   instead of the experiment's own.
     resume:  go on from the newest whole checkpoint of `workdir`; bit-equal to a run that was never stopped.
     mesh:    {"data": 2, "fsdp": 4}, or a mesh; all devices on `fsdp` by default. The batch is the global one.
-    *_every: periods in steps. Rows every hundredth of the run; evaluation, samples and a checkpoint every tenth.
+    *_every: periods in steps. Rows every hundredth of the run and a checkpoint every tenth; evaluation and samples every
+             tenth of the experiment's own length, if that is longer: a short trial is not spent on them.
     init_from: a run folder whose networks are taken over, see `aigc_jax.training.graft`.
     profile: trace the second call of the step, the first after compilation, into `<workdir>/profile`.
     quiet:   no bar and no lines of progress; what else there is to say still goes to standard error.
@@ -71,13 +72,14 @@ def train(
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
     expected = _expected(experiment, steps)  # now: a user's file may have changed by the end of the run
-    periods = make_periods(steps, log_every, eval_every, sample_every, save_every)
+    periods = make_periods(steps, experiment.steps, log_every, eval_every, sample_every, save_every)
     plan = make_plan(experiment, mesh if isinstance(mesh, Mesh) else placement.make_mesh(mesh))
     stream = experiment.data.train(experiment.seed)
     start = stream.get_state()
     first = next(stream)  # opens the data: whatever is wrong with it is said here
     stream.set_state(start)
     donor = donor_of(init_from, experiment, plan, _warn)
+    _check_best(experiment)
     prepare(workdir, {"experiment": None, "preset": None, "knobs": {}, **experiment.config}, resume)
 
     checkpoints = Checkpoints(workdir / "checkpoints", best=_best(experiment))
@@ -135,9 +137,11 @@ def train(
                     pending = (step, metrics, bad)
                 run.state = state
                 if due[1]:
-                    pending = (step, {**metrics, **run.averages(), **_validation(run)}, bad)
+                    with log.aside(metrics):
+                        pending = (step, {**metrics, **run.averages(), **_validation(run)}, bad)
                 if due[2] and experiment.method.sample is not None:
-                    _draw(run, step)
+                    with log.aside(metrics):
+                        _draw(run, step)
                 if due[3] or stops:
                     row = flush()
                     check(bad)  # no row need be due here, and a bad state must not displace a good checkpoint
@@ -225,6 +229,16 @@ def _validation(run: Run) -> dict[str, float]:
     return {f"{split}/{metric}": run.averages(split)[f"eval/{metric}"]}
 
 
+def _check_best(experiment: Experiment) -> None:
+    """Opens the split by which the best state is chosen. Raises UserError if the data have none of this name."""
+    if experiment.best is None:
+        return
+    try:
+        next(experiment.data.evaluate(experiment.best[0]))
+    except UserError as error:
+        raise UserError(f"the best state is to be chosen by {experiment.best[0]!r}: {error}") from None
+
+
 def _take_best(run: Run, plan: Plan, checkpoints: Checkpoints) -> dict[str, int]:
     """Puts the best state in the place of the last, where the experiment asks for it, and says of which step it is."""
     if run.experiment.best is None:
@@ -241,7 +255,7 @@ def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None, bes
     assert run.workdir is not None
     seconds = log.seconds
     metrics = run.evaluate()
-    protocol = {name: text for name, one in run.experiment.evals.items() if (text := getattr(one, "protocol", None))}
+    protocol = run.protocol()
     config = run.experiment.config
     write_json(run.workdir / "result.json", {
         "experiment": config.get("experiment"),
@@ -259,6 +273,8 @@ def _finish(run: Run, steps: int, log: Log, expected: dict[str, Any] | None, bes
     })  # fmt: skip
     for name, value in metrics.items():
         log.say(f"{name} {value:.6g}")
+    for name, how in protocol.items():
+        log.say(f"({name}: {how})")
     page = report.write(run)
     log.say(f"report: {page}")
 

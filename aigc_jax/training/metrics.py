@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Log:
         self.seconds_before = earlier[-1]["seconds"] if earlier else 0.0
         self.started = self.last_time = time.perf_counter()
         self.last_step, self.last_waited = first, 0.0
+        self.last_aside = 0.0  # seconds since the last row that no step took
         self.shown = 0
         self.bar = None if quiet or not sys.stderr.isatty() else _bar(first, steps)
         self.quiet = quiet
@@ -52,7 +54,7 @@ class Log:
         """One logged step. waited: seconds in all that the loop has waited for data."""
         append_row(self.workdir / "metrics.jsonl", {"step": step, **metrics})
         now = time.perf_counter()
-        took = max(now - self.last_time, 1e-9)
+        took = max(now - self.last_time - self.last_aside, 1e-9)
         rate = (step - self.last_step) / took
         timing: dict[str, Any] = {
             "step": step,
@@ -67,8 +69,20 @@ class Log:
         for name, value in {**metrics, **{f"timing/{name}": value for name, value in timing.items()}}.items():
             if name != "timing/step":
                 self.events.add_scalar(name, value, step)
-        self.last_time, self.last_step, self.last_waited = now, step, waited
+        self.last_time, self.last_step, self.last_waited, self.last_aside = now, step, waited, 0.0
         self._show(step, metrics, timing)
+
+    @contextlib.contextmanager
+    def aside(self, metrics: Any) -> Iterator[None]:
+        """Around what is no training: its time does not count against the speed of steps. metrics: of the step before it."""
+        import jax
+
+        jax.block_until_ready(metrics)
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.last_aside += time.perf_counter() - begin
 
     def say(self, line: str) -> None:
         """One line to the user, above the bar if there is one."""

@@ -73,16 +73,23 @@ def make_plan(experiment: Experiment, mesh: Mesh) -> Plan:
     )
 
 
-def make_periods(steps: int, log: int | None, evaluate: int | None, sample: int | None, save: int | None) -> Periods:
-    """The periods given, else a row every hundredth of the run and all else every tenth. Raises UserError below 1."""
+def make_periods(
+    steps: int, own: int, log: int | None, evaluate: int | None, sample: int | None, save: int | None
+) -> Periods:
+    """The periods given; else a row every hundredth of the run, a checkpoint every tenth, evaluation and samples too.
+
+    own: the experiment's length; a tenth of it is how often a shorter run is evaluated, at its end if not before.
+
+    Raises UserError below 1.
+    """
     if steps < 1:
         raise UserError(f"steps must be at least 1, not {steps}")
     given = {"log_every": log, "eval_every": evaluate, "sample_every": sample, "save_every": save}
     for name, period in given.items():
         if period is not None and period < 1:
             raise UserError(f"{name} must be at least 1, not {period}")
-    parts = (100, 10, 10, 10)
-    return Periods(*(period or max(1, steps // part) for period, part in zip(given.values(), parts)))
+    usual = (steps // 100, max(steps, own) // 10, max(steps, own) // 10, steps // 10)
+    return Periods(*(period or max(1, other) for period, other in zip(given.values(), usual)))
 
 
 def first_state(

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aigc_jax.core import Method, TrainState
 from aigc_jax.errors import UserError
+from aigc_jax.evals import name_of
 from aigc_jax.experiment import Experiment, load
 from aigc_jax.training import sharding as placement
 from aigc_jax.training.checkpoint import Checkpoints, flatten
@@ -94,6 +95,16 @@ class Run:
         for name, evaluator in self.experiment.evals.items():
             metrics |= {f"{name}/{metric}": float(value) for metric, value in evaluator(self).items()}
         return metrics
+
+    def protocol(self) -> dict[str, str]:
+        """How the numbers of `evaluate` are measured: a line for the averages (`eval`), one for each evaluator that says it."""
+        info, best = self.data.info, self.experiment.best
+        split = info.get("evaluation")
+        chosen = ", by which the best state was chosen" if best and best[0] == split else ""
+        where = f"mean over {name_of(split)} of {info['source']}{chosen}" if "source" in info else ""
+        said = "; ".join(part for part in (where, self.method.protocol, info.get("protocol"), info.get("note")) if part)
+        evals = {name: text for name, one in self.experiment.evals.items() if (text := getattr(one, "protocol", None))}
+        return {**({"eval": said} if said else {}), **evals}
 
     def condition(self, n: int, labels: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """A batch of n rows of the evaluation split, as a condition to sample from; rows repeat if there are fewer.

@@ -15,7 +15,7 @@ from typing import Literal
 import optax
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import binarize, center_crop, compose, dequantize, images, load_data, resize, scale
+from aigc_jax.data import BINARIZED, binarize, center_crop, compose, dequantize, images, load_data, resize, scale
 from aigc_jax.evals.likelihood import importance_bound
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.vae import log_weights, reconstructions, vae, warmed
@@ -87,6 +87,7 @@ def experiment(
             train=compose(*cut, values),
             evaluate=compose(*cut, values),
             decode=images(low, 1),
+            protocol=BINARIZED["dynamic"] if pixels == "bernoulli" else "",
         ),
         steps=steps,
         seed=seed,

@@ -18,7 +18,7 @@ import optax
 from jax.nn.initializers import glorot_uniform
 
 from aigc_jax.cli import run_file
-from aigc_jax.data import binarize, load_data
+from aigc_jax.data import BINARIZED, binarize, load_data
 from aigc_jax.evals.likelihood import importance_bound
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.iwae import Layers, iwae, log_weights
@@ -80,6 +80,7 @@ def experiment(
             train=binarize("dynamic"),
             evaluate=binarize("dynamic"),  # by a fixed seed: one binarized test set
             eval_batch_size=100,
+            protocol=BINARIZED["dynamic"],
         ),
         steps=steps,
         seed=seed,

@@ -13,8 +13,8 @@ import optax
 from jax.nn.initializers import normal
 
 from aigc_jax.cli import run_file
+from aigc_jax.data import BINARIZED, load_data, to_unit
 from aigc_jax.data import binarize as binarized
-from aigc_jax.data import load_data, to_unit
 from aigc_jax.evals.likelihood import importance_bound
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.vae import log_weights, reconstructions, vae, warmed
@@ -72,7 +72,9 @@ def experiment(
     spec = {"image": ((size, size, 1), "float32", *kind)} | ({"label": ((), "int32", 10)} if labels else {})
     return Experiment(
         method=vae(encoder, decoder, tx, beta=warmed(beta, warm_up)),
-        data=load_data(data, batch_size=batch_size, spec=spec, train=bits, evaluate=bits),
+        data=load_data(
+            data, batch_size=batch_size, spec=spec, train=bits, evaluate=bits, protocol=BINARIZED.get(binarize, "")
+        ),
         steps=steps,
         seed=seed,
         evals={"iwae": importance_bound(log_weights(encoder, decoder), iwae_samples)},

@@ -47,11 +47,6 @@ def test_samples_of_another_class_do_not(wrong, share):
     assert Agreement(per_class=5)(run)["agreement"] == share
 
 
-def test_the_protocol_is_printed(capsys):
-    Agreement(per_class=1)(a_run(lambda label: label)[0])
-    assert "SVM" in capsys.readouterr().out
-
-
 def test_the_classifier_chooses_its_width():
     """Stripes: the finer they are, the narrower the kernel must be."""
     x = np.random.RandomState(0).uniform(0, 1, (500, 1))

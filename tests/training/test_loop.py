@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from aigc_jax.errors import RunError, UserError
-from aigc_jax.training import loop, plan
+from aigc_jax.evals import Evaluator
+from aigc_jax.training import loop, metrics, plan
+from aigc_jax.training.folder import read_rows
 from aigc_jax.training.loop import train as train_on
-from aigc_jax.training.plan import Periods
+from aigc_jax.training.metrics import Log
+from aigc_jax.training.plan import Periods, make_periods
 from aigc_jax.training.sharding import make_mesh
 
 
@@ -60,6 +63,50 @@ def test_early_stopping_ends_with_the_state_that_was_best_on_its_split(tiny, tra
     assert run.step == result["best_step"] == 20 and result["steps"] == 40
     assert result["metrics"]["eval/mse"] == 9.0
     same(run.state, shorter.state)
+
+
+def test_a_split_to_choose_by_that_is_not_there_is_said_before_anything_is_written(tiny, train, tmp_path):
+    with pytest.raises(UserError, match="best state is to be chosen by 'valid': .*there are"):
+        train(tiny()._replace(best=("valid", "mse")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_short_trial_is_evaluated_as_seldom_as_the_whole_run_and_at_its_end():
+    assert make_periods(1000, 1000, None, None, None, None) == Periods(log=10, evaluate=100, sample=100, save=100)
+    assert make_periods(50, 1000, None, None, None, None) == Periods(log=1, evaluate=100, sample=100, save=5)
+    assert make_periods(50, 1000, None, 10, None, None).evaluate == 10
+    assert make_periods(2000, 1000, None, None, None, None).evaluate == 200
+
+
+def test_what_is_no_training_does_not_count_against_the_speed_of_steps(tmp_path, monkeypatch):
+    log, now = Log(tmp_path, 0, 10, 4, 1, True), [0.0]
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: now[0])
+    log.started = log.last_time = 0.0
+    now[0] = 2.0
+    with log.aside({}):
+        now[0] = 32.0
+    log.row(10, {"loss": 1.0}, 0.0)
+    log.close()
+    (row,) = read_rows(tmp_path / "timing.jsonl")
+    assert row["steps_per_second"] == 5.0 and row["seconds"] == 32.0
+
+
+def test_figures_are_kept_with_their_protocol(tiny, train, tmp_path, capfd):
+    experiment = tiny()
+    experiment = experiment._replace(
+        method=experiment.method._replace(protocol="mse: of one value"), best=("train", "mse"),
+        evals={"half": Evaluator(lambda run: {"of_it": 0.5}, "half of one")},
+    )  # fmt: skip
+    run = train(experiment, tmp_path / "run", steps=2)
+    protocol = json.loads((run.workdir / "result.json").read_text())["protocol"]
+    assert protocol == run.protocol() and protocol["half"] == "half of one"
+    split = experiment.data.info["evaluation"]
+    assert protocol["eval"].startswith(f"mean over the split {split!r} of ") and protocol["eval"].endswith(
+        "; mse: of one value"
+    )
+    assert f"(eval: {protocol['eval']})" in capfd.readouterr().err
+    chosen = experiment._replace(best=(split, "mse"))
+    assert "by which the best state was chosen" in train(chosen, tmp_path / "chosen", steps=2).protocol()["eval"]
 
 
 def test_it_learns(tiny, train, tmp_path):

@@ -126,8 +126,6 @@ class FullBound:
         return f"variational bound in bits per dimension, one draw at each of {self.schedule.steps} t, over {of}"
 
     def __call__(self, run: Any) -> dict[str, float]:
-        print(f"bound: {self.protocol}")
-
         @jax.jit
         def terms(state: TrainState, batch: Batch, key: Array) -> dict[str, Array]:
             denoise = predictor(self.net, state.memory["ema"], _label(self.net, batch))

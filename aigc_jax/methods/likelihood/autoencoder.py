@@ -84,7 +84,7 @@ def autoencoder(
     def encode(state: TrainState, batch: Batch, key: Array) -> Array:
         return codes(encoder, state.params, batch["image"], code)
 
-    return Method(init, descend(objective, tx), evaluate, encode=encode)
+    return Method(init, descend(objective, tx), evaluate, encode=encode, protocol="sums over the values of an example")
 
 
 def codes(encoder: nn.Module, params: dict[str, Any], x: Array, code: Callable[[Array], Array]) -> Array:

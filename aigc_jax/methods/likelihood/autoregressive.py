@@ -69,7 +69,8 @@ def autoregressive(
         return x.reshape(like.shape)
 
     in_turn = members > 1 and not order_agnostic
-    return Method(init, descend(loss, tx), evaluate, sample)
+    mixed = f", p the mean of those of {members} orders or masks" if members > 1 else ""
+    return Method(init, descend(loss, tx), evaluate, sample, protocol=f"nll: -log p(x) in nats, exact{mixed}")
 
 
 def nll(net: nn.Module, params: Any, x: Array, member: Array | int = 0) -> Array:

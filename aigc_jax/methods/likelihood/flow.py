@@ -124,7 +124,13 @@ def flow(
         return z.reshape(z.shape[0], -1)
 
     step = descend(loss, tx)
-    return Method(init, step if ema is None else chain(step, track("ema", lambda p: p, ema)), evaluate, sample, encode)
+    update = step if ema is None else chain(step, track("ema", lambda p: p, ema))
+    noisy = "uniform" if dequantizer is None else "learned"
+    protocol = (
+        f"bpd: of {levels} levels, one draw of {noisy} dequantisation, on average an upper bound; nll: it in nats"
+    )
+    exact = "nll: -log p(x) in nats, exact"
+    return Method(init, update, evaluate, sample, encode, protocol=protocol if levels else exact)
 
 
 def quantized(x: Array, levels: int, u: Array) -> Array:

@@ -93,7 +93,8 @@ def iwae(
     def encode(state: TrainState, batch: Batch, key: Array) -> Array:
         return _moments(layers.encoders[0], state.params, "encoder_1", batch["image"])[0]
 
-    return Method(init, descend(loss, tx), evaluate, sample, encode)
+    protocol = "nll_bound: minus the ELBO in nats, by one draw"
+    return Method(init, descend(loss, tx), evaluate, sample, encode, protocol=protocol)
 
 
 def log_terms(layers: Layers, params: dict[str, Any], x: Array, key: Array, k: int) -> dict[str, Array]:

@@ -86,7 +86,8 @@ def pixels(
     step = descend(loss, tx)
     if ema is not None:
         step = chain(step, track("ema", lambda params: params["net"], ema))
-    return Method(init, step, evaluate, sample)
+    bits = "" if output.levels == 2 or palette else "; bpd: that of whole numbers, nll / (D ln 2)"
+    return Method(init, step, evaluate, sample, protocol=f"nll: -log p(x) in nats, exact{bits}")
 
 
 def averaged(state: TrainState) -> Any:

@@ -87,4 +87,5 @@ def two_stage(first: Method, prior: Method, learn: bool = False) -> Method:
         assert first.encode is not None
         return first.encode(stages(state)[0], batch, key)
 
-    return Method(init, step, evaluate, sample, encode)
+    protocol = f"{first.protocol}; codes_*: of the numbers of the code, {prior.protocol}"
+    return Method(init, step, evaluate, sample, encode, protocol=protocol)

@@ -91,7 +91,14 @@ def vae(
         return posterior(encoder, state.params, batch["image"])[0].reshape(len(batch["image"]), -1)
 
     step = descend(loss, tx)
-    return Method(init, chain(warm_up, step) if callable(beta) else step, evaluate, sample, encode)
+    return Method(
+        init,
+        chain(warm_up, step) if callable(beta) else step,
+        evaluate,
+        sample,
+        encode,
+        protocol="nll_bound: minus the ELBO in nats, by one draw of z",
+    )
 
 
 def warmed(beta: float, steps: int) -> float | Callable[[Array], ArrayLike]:

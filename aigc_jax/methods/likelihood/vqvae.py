@@ -92,7 +92,8 @@ def vqvae(
         uniform = jax.random.randint(key, shape, 0, codes)
         return decoded(decoder, state.params, state.memory, uniform)
 
-    return Method(init, descend(loss, tx), evaluate, sample, encode)
+    protocol = "squared_error: mean over values; error: the same over their variance"
+    return Method(init, descend(loss, tx), evaluate, sample, encode, protocol=protocol)
 
 
 def indices(encoder: nn.Module, params: dict[str, Any], memory: dict[str, Any], x: Array) -> Array:

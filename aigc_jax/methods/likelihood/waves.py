@@ -60,7 +60,10 @@ def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256
         drawn, _ = draw(net, state.params["net"], key, n, length, conditions(net, batch), temperature)
         return mu_law.decode(drawn, levels)
 
-    return Method(init, descend(loss, tx), evaluate, sample)
+    protocol = (
+        f"nll: nats of the {levels} mu-law codes of a recording; bits_per_sample: over its length, each recording alike"
+    )
+    return Method(init, descend(loss, tx), evaluate, sample, protocol=protocol)
 
 
 def codes(batch: Batch, levels: int = 256) -> Array:
