@@ -29,6 +29,7 @@ _LAZY = {
     "pipeline": ("Data", "Stream", "load_data", "images", "sounds", "lines"),
     "text": ("load_text",),
     "bits": ("load_bits",),
+    "patches": ("load_patches",),
     "pixels": ("load_pixels",),
     "pairs": ("load_pairs",),
     "bpe": ("load_bpe_pairs",),
