@@ -1,12 +1,18 @@
 """Masked autoregressive flow, and its inverse IAF, on densities of the plane and tables.
 
     aigc train maf --preset laptop --workdir runs/maf
+    aigc train maf --preset iaf --workdir runs/iaf
     aigc train maf --data files:DIR#TABLE --columns 6 --workdir runs/maf-table
 
 A table has `x`, standardized, in the splits train, valid and test.
 
-The laptop run, two moons, reaches 1.03 nats a test point; one Gaussian gives 1.90. The tables of the paper are not among the
-data at hand: the presets for them were not tried.
+The laptop run, two moons, reaches 1.03 nats a test point; one Gaussian gives 1.90. The iaf run reaches 1.07 and 1.14 on the
+same points, by its seed. What is slow in it is the density, and so training by it: each layer is inverted one variable after
+another, D passes of its MADE, and the pass back goes through all of them. With 256 examples of 43 variables, on one CPU core of
+a busy machine, a density took 19 ms at best, where MAF took 0.9, a step of training 346 (2.8), draws 1.3 (15); with 2 variables
+a step took 5.1 (1.1).
+
+The tables of the paper are not among the data at hand: the presets for them were not tried.
 """
 
 from typing import Literal
@@ -32,8 +38,13 @@ PRESETS = {
     "laptop": dict(
         data="toy:moons", columns=2, validate="", steps=5_000, batch_size=256, hidden=(64, 64), lr=2e-3, lr_end=0.01,
     ),
+    "iaf": dict(
+        data="toy:moons", columns=2, validate="", kind="iaf", steps=3_000, batch_size=256, hidden=(64, 64), lr=2e-3,
+        lr_end=0.01,
+    ),
 }  # fmt: skip
 EXPECTED = {
+    "iaf": dict(metric="eval/nll", value=1.1, tolerance=0.06, direction="min", device="2 CPU cores", minutes=2),
     "laptop": dict(metric="eval/nll", value=1.03, tolerance=0.03, direction="min", device="2 CPU cores", minutes=1),
 }
 
