@@ -13,7 +13,7 @@
     `adding[:STEPS]`     the adding problem, 200 steps
     `tones`              synthetic sound of four octaves, 8 kHz, whose entropy is known
     `toy:NAME`           densities of the plane: moons, circles, gaussians, checkerboard, roll, pinwheel
-    `files:DIR[#NAME]`   a local folder: a benchmark with its `dataset.json`, or one's own pictures, texts or sounds
+    `files:DIR[#NAME]`   a local folder: a benchmark with its `dataset.json`, or one's own pictures, texts, sounds or tables
     `tfds:NAME`          a TFDS data set prepared on this machine
     `synthetic`          arrays of the spec, without any source
 

@@ -16,7 +16,8 @@ def load_bits(
     """The data of a source as {"image": [B, size, size, 1]}, or, with columns, as {"x": [B, columns]}, float32 0. and 1.
 
     size:    side of the pictures; how: see `aigc_jax.data.binarize`.
-    columns: of a table whose `x` holds 0 and 1. It is decoded as lines of 0 and 1.
+    columns: of a table whose `x` holds 0 and 1; one that no `dataset.json` describes may have them packed into bytes. It is
+             decoded as lines of 0 and 1.
 
     What holds anything else is a UserError with its place.
     """
@@ -32,7 +33,9 @@ def load_bits(
         )
     spec = {"x": ((columns,), "float32", "binary")}
     floats = of_column("x", lambda x, rng: np.asarray(x, np.float32))
-    return load_data(source, batch_size=batch_size, spec=spec, train=floats, evaluate=floats, decode=_lines)
+    return load_data(
+        source, batch_size=batch_size, spec=spec, train=floats, evaluate=floats, decode=_lines, bits=columns
+    )
 
 
 def _lines(rows: Any) -> list[str]:

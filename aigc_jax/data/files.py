@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from aigc_jax.data import formats
-from aigc_jax.data.folders import open_folder
+from aigc_jax.data.folders import open_folder, open_table, tables
 from aigc_jax.data.recipes import recognise
 from aigc_jax.data.tables import Source, Split, Table, column
 from aigc_jax.errors import UserError, nearest
@@ -45,8 +45,10 @@ DESCRIPTION = "dataset.json"
 PICTURES = re.compile(r"\.(png|jpe?g|bmp|gif|webp)$", re.IGNORECASE)
 
 
-def open_files(place: str, channels: int | None = None) -> Source:
+def open_files(place: str, channels: int | None = None, bits: int | None = None) -> Source:
     """The source `files:PLACE`; PLACE is a folder, or a file, with `#VARIANT` after it where there are several.
+
+    bits: of the rows of a table that nothing describes; see `aigc_jax.data.folders.open_table`.
 
     Raises UserError for a missing or empty folder, an unknown variant, and whatever is wrong with a file.
     """
@@ -56,6 +58,8 @@ def open_files(place: str, channels: int | None = None) -> Source:
         raise UserError(f"no such data folder: {path}")
     description = describe(path)
     if description is None:
+        if variant and tables(path):
+            return open_table(path, variant, bits)
         return open_folder(path, channels)
     return open_described(description, path, variant, channels)
 

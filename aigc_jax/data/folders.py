@@ -1,4 +1,4 @@
-"""A user's own folder as it is: pictures, sounds or texts, told apart by their endings.
+"""A user's own folder as it is: pictures, sounds or texts, told apart by their endings, or a table of it by its name.
 
     DIR/train/..., DIR/test/...    splits, where there are folders (or texts) of such names; else a fixed tenth is test
     DIR/CLASS/name.png             `image`, and `label` where every file lies in a folder of its class, ordered by name
@@ -6,6 +6,7 @@
     DIR/name.wav                   `wave` int16 [samples], the mean of its channels, their number `channels`, its `rate` in
                                    Hz, and `label` as for pictures
     DIR/name.txt                   `text`; without splits, the last tenth of the characters of all texts is test
+    DIR/NAME.npz                   `x`, by `files:DIR#NAME`: the arrays train, valid and test, rows of numbers or packed bits
 
 Small sets of pictures are decoded once and kept; larger ones are decoded batch by batch.
 """
@@ -49,14 +50,53 @@ def open_folder(path: Path, channels: int | None = None) -> Source:
         found = "has the files of a known benchmark, which its name does not tell: it" if known else (
             f"no dataset.json and no pictures, sounds or texts among {len(files)} files; a known benchmark"
         )  # fmt: skip
+        there = f"; a table is read by files:{path}#NAME, NAME one of {', '.join(tables(path))}" if tables(path) else ""
         raise UserError(
-            f"{path}: {found} is described by aigc data build NAME --from {path}, NAME one of {', '.join(known or recipes())}"
+            f"{path}: {found} is described by aigc data build NAME --from {path}, "
+            f"NAME one of {', '.join(known or recipes())}{there}"
         )
     files = [file for file in files if _is(file, kind)]
     splits = _splits(files, path)
     if kind == "text":
         return _texts(path, splits)
     return _examples(path, kind, splits, channels)
+
+
+def tables(path: Path) -> list[str]:
+    """The names of the tables of a folder: its `.npz` files."""
+    return sorted(file.stem for file in path.glob("*.npz"))
+
+
+def open_table(path: Path, name: str, bits: int | None = None) -> Source:
+    """The table NAME.npz of a folder: `x` [N, D], its arrays `train`, `valid` and `test` as splits, those that it has.
+
+    bits: where rows are so many bits packed into bytes, as `numpy.packbits` does it, they are unpacked; rows of as many
+          bytes that hold nothing but 0 and 1 are no packed ones.
+
+    Raises UserError with the tables there are for another name, and with the shape for what is no table.
+    """
+    if name not in tables(path):
+        raise UserError(f"{path} has no table {name!r}: there are {', '.join(tables(path))}")
+    file = path / f"{name}.npz"
+    there = formats.names_in_npz(file)
+    parts = [part for part in ("train", "valid", "test") if part in there]
+    if not parts:
+        raise UserError(f"{file} has none of the arrays train, valid and test: it has {', '.join(there) or 'none'}")
+    splits = {part: Table({"x": _rows_of(file, part, bits)}, str(file)) for part in parts}
+    examples = {part: len(table) for part, table in splits.items()}
+    return Source(f"files:{path}#{name}", splits, _evaluation(splits), {"examples": examples})
+
+
+def _rows_of(file: Path, part: str, bits: int | None) -> np.ndarray:
+    x = formats.read_npz(file, part)
+    if x.ndim != 2:
+        raise UserError(f"{file}: {part} is of shape {x.shape}, a table is rows of columns")
+    if not bits or x.dtype != np.uint8 or not x.shape[1] == -(-bits // 8) < bits or x.max(initial=0) <= 1:
+        return x
+    unpacked = np.unpackbits(x, axis=1)
+    if unpacked[:, bits:].any():
+        raise UserError(f"{file}: {part} holds more than {bits} bits in rows of {x.shape[1]} bytes")
+    return unpacked[:, :bits]
 
 
 def _is(file: Path, kind: str) -> bool:

@@ -119,13 +119,18 @@ def _npy(data: bytes, place: str) -> np.ndarray:
     return array.reshape(shape[::-1]).T if header["fortran_order"] else array
 
 
+def names_in_npz(path: Path) -> list[str]:
+    """The arrays of an `.npz`."""
+    with open_zip(path) as archive:
+        return [member.removesuffix(".npy") for member in archive.namelist()]
+
+
 def read_npz(path: Path, name: str) -> np.ndarray:
     """One array of an `.npz`. Raises UserError with the arrays there are."""
+    there = names_in_npz(path)
+    if name not in there:
+        raise UserError(f"{path} has no array {name!r}: it has {', '.join(there) or 'none'}")
     with open_zip(path) as archive:
-        members = archive.namelist()
-        if f"{name}.npy" not in members:
-            there = ", ".join(member.removesuffix(".npy") for member in members)
-            raise UserError(f"{path} has no array {name!r}: it has {there or 'none'}")
         return _npy(read_member(archive, f"{name}.npy"), f"{path}[{name}]")
 
 

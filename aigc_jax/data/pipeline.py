@@ -98,6 +98,7 @@ def load_data(
     decode: Callable[[Any], Any] | None = None,
     splits: Mapping[str, str] | None = None,
     channels: int | None = None,
+    bits: int | None = None,
     workers: int = 0,
     protocol: str = "",
 ) -> Data:
@@ -113,6 +114,7 @@ def load_data(
               `train[:50000]`.
     decode:   without it, images in [0, 1] -> uint8 where the spec has an `image`, and `lines` where it has a table `x`.
     channels: pictures are read as grey, 1, or colour, 3; None reads them as the spec has them.
+    bits:     of a row of `x`, where tables may be packed into bytes.
     workers:  processes that read ahead through Grain; 0 means threads.
     protocol: what the transforms of evaluation do to figures, in words that are printed beside them.
 
@@ -130,7 +132,7 @@ def load_data(
         if source == "synthetic":
             return synthetic(spec, batch_size, eval_batch_size or batch_size)
         pictures = [shape[-1] for shape, _ in shapes.values() if len(shape) == 3 and shape[-1] in (1, 3)]
-        found = open_source(source, channels or (pictures[0] if pictures else None))
+        found = open_source(source, channels or (pictures[0] if pictures else None), bits)
         _check_classes(found, limits.get("label"))
         return found
 

@@ -15,10 +15,11 @@ KINDS = ("digits", "patches", "pydoc", "blanks", "numbers", "adding", "tones", "
 
 
 @functools.lru_cache(maxsize=4)
-def open_source(name: str, channels: int | None = None) -> Source:
+def open_source(name: str, channels: int | None = None, bits: int | None = None) -> Source:
     """The splits of a source (`aigc_jax.data` lists them). What was opened last stays open.
 
     channels: 1 or 3 where pictures shall be read as grey or colour; None takes them as they are.
+    bits:     how many of them a row of a table has that may be packed.
 
     Raises UserError for an unknown name, with the nearest ones, and for whatever is wrong with the files.
     """
@@ -26,7 +27,7 @@ def open_source(name: str, channels: int | None = None) -> Source:
     if kind == "files" and rest:
         from aigc_jax.data.files import open_files
 
-        return open_files(rest, channels)
+        return open_files(rest, channels, bits)
     if kind == "tfds" and rest:
         from aigc_jax.data.prepared import open_tfds
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from aigc_jax.data import load_bits, load_data
+from aigc_jax.data import load_bits, load_data, open_source
 from aigc_jax.errors import UserError
 
 
@@ -50,3 +51,52 @@ def test_a_table_of_another_width_is_refused(tmp_path):
     data = load_bits(described(tmp_path, np.zeros((6, 5), np.uint8)), batch_size=6, size=28, columns=4)
     with pytest.raises(UserError, match="x is 5, the experiment takes 4"):
         next(data.train(0))
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """Two tables in a folder that nothing describes: one of bytes, one of the same bits packed."""
+    rows = np.random.default_rng(0).integers(0, 2, (7, 13)).astype(np.uint8)
+    parts = {"train": rows[:4], "valid": rows[4:6], "test": rows[6:]}
+    np.savez(tmp_path / "own.npz", **parts)
+    np.savez(tmp_path / "packed.npz", **{name: np.packbits(x, axis=1) for name, x in parts.items()})
+    return tmp_path, rows
+
+
+@pytest.mark.parametrize("name", ["own", "packed"])
+def test_a_bare_folder_of_tables_is_read_by_their_names(bare, name):
+    folder, rows = bare
+    data = load_bits(f"files:{folder}#{name}", batch_size=4, size=28, columns=13)
+    assert sorted(map(tuple, next(data.train(0))["x"])) == sorted(map(tuple, rows[:4]))
+    np.testing.assert_array_equal(next(data.evaluate("valid"))["x"][:2], rows[4:6])
+    np.testing.assert_array_equal(next(data.evaluate())["x"][:1], rows[6:])
+    assert data.info["examples"] == {"train": 4, "valid": 2, "test": 1} and data.info["evaluation"] == "test"
+
+
+def refusal(folder, columns, name="own"):
+    open_source.cache_clear()  # what was opened last stays open, and these files change
+    with pytest.raises(UserError) as caught:
+        next(load_bits(f"files:{folder}#{name}", batch_size=4, size=28, columns=columns).train(0))
+    (line,) = str(caught.value).splitlines()
+    return line.replace(str(folder), "DIR")
+
+
+def test_what_is_wrong_with_a_bare_table_is_one_line_with_the_numbers(bare):
+    folder, rows = bare
+    assert refusal(folder, 13, "onw") == "DIR has no table 'onw': there are own, packed"
+    assert re.fullmatch(r"DIR/own.npz \(example \d\): x is 13, the experiment takes 12", refusal(folder, 12))
+    assert "x is 2, the experiment takes 17" in refusal(folder, 17, "packed")
+    assert refusal(folder, 9, "packed") == "DIR/packed.npz: train holds more than 9 bits in rows of 2 bytes"
+    assert "x is 13, the experiment takes 104" in refusal(folder, 104), "13 bytes of 0 and 1 are not 104 bits"
+    np.savez(folder / "own.npz", train=rows[:4] + 2)
+    assert re.fullmatch(
+        r"DIR/own.npz \(example \d\): x holds [23], the experiment takes bits, 0 and 1", refusal(folder, 13)
+    )
+    np.savez(folder / "own.npz", valid=rows)
+    assert "unknown split of files:DIR#own 'train': there are: valid" in refusal(folder, 13)
+    np.savez(folder / "own.npz", x=rows)
+    assert refusal(folder, 13) == "DIR/own.npz has none of the arrays train, valid and test: it has x"
+    np.savez(folder / "own.npz", train=rows[0])
+    assert refusal(folder, 13) == "DIR/own.npz: train is of shape (13,), a table is rows of columns"
+    with pytest.raises(UserError, match="a table is read by files:.*#NAME, NAME one of own, packed"):
+        next(load_bits(f"files:{folder}", batch_size=4, size=28, columns=13).train(0))
