@@ -34,6 +34,14 @@ FSDP: Rules = ((r".*", "fsdp"),)
 
 LITERALS = ("PRESETS", "SYSTEMS", "PAPER", "EXPECTED")
 
+RANGES: Mapping[str, tuple[Callable[[Any], bool], frozenset[str]]] = {
+    "at least 1": (lambda value: value >= 1, frozenset({"steps", "batch_size", "micro_batches"})),
+    "above 0": (lambda value: value > 0, frozenset({"lr", "width", "widths", "hidden", "latents"})),
+    "at least 0": (lambda value: value >= 0, frozenset({"lr_end", "weight_decay", "warmup", "warm_up", "clip"})),
+    "at least 0 and below 1": (lambda value: 0 <= value < 1, frozenset({"dropout", "drop_path", "smoothing", "ema"})),
+}
+"""Knobs that mean the same in every experiment, and the numbers they take."""
+
 
 class Experiment(NamedTuple):
     """What a run needs, built by the `experiment(...)` function of an experiment file.
@@ -166,8 +174,8 @@ def signature(entry: Entry) -> dict[str, inspect.Parameter]:
 def resolve(entry: Entry, preset: str = "paper", **knobs: Any) -> dict[str, Any]:
     """All knobs of a run: defaults, then those of the preset, then those given, each checked against its type.
 
-    Raises UserError for a knob that the experiment has not, a value of another type than its annotation, or a knob
-    without a default that is not given.
+    Raises UserError for a knob that the experiment has not, a value of another type than its annotation, one outside
+    `RANGES`, or a knob without a default that is not given.
     """
     parameters = signature(entry)
     chosen = {**preset_knobs(entry, preset), **knobs}
@@ -176,10 +184,18 @@ def resolve(entry: Entry, preset: str = "paper", **knobs: Any) -> dict[str, Any]
             raise UserError(nearest(name, parameters, f"knob of {entry.name}"))
         if not _is(value, parameters[name].annotation):
             raise UserError(f"knob {name} of {entry.name} takes {_words(parameters[name].annotation)}, not {value!r}")
+        _check_range(entry, name, value)
     for name, parameter in parameters.items():
         if name not in chosen and parameter.default is parameter.empty:
             raise UserError(f"knob {name} of {entry.name} has no default and preset {preset} does not set it: give it")
     return {name: chosen.get(name, parameter.default) for name, parameter in parameters.items()}
+
+
+def _check_range(entry: Entry, name: str, value: Any) -> None:
+    numbers = [one for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, int | float)]
+    for words, (inside, names) in RANGES.items():
+        if name in names and not all(map(inside, numbers)):
+            raise UserError(f"knob {name} of {entry.name} is {words}, not {value!r}")
 
 
 def override(fields: Mapping[str, Any], **knobs: Any) -> dict[str, Any]:
@@ -196,8 +212,6 @@ def load(name: str, preset: str = "paper", **knobs: Any) -> Experiment:
     """
     entry = find(name)
     resolved = resolve(entry, preset, **knobs)
-    if "steps" in resolved and resolved["steps"] < 1:
-        raise UserError(f"steps must be at least 1, not {resolved['steps']}")
     try:
         built = module_of(entry).experiment(**resolved)
     except ValueError as error:

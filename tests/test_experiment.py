@@ -273,7 +273,7 @@ def test_an_experiment_that_refuses_a_value_ends_in_a_line_for_the_user(own):
 
 
 def test_no_steps_are_refused(own):
-    with pytest.raises(UserError, match="steps must be at least 1, not 0"):
+    with pytest.raises(UserError, match="knob steps of own is at least 1, not 0"):
         load(str(own()), steps=0)
 
 
@@ -322,6 +322,26 @@ def test_values_of_the_annotated_type_are_taken(own, knobs):
 def test_values_of_another_type_are_refused(own, knobs, message):
     with pytest.raises(UserError, match=message):
         resolve(read(own()), **knobs)
+
+
+@pytest.mark.parametrize(
+    "knobs, words",
+    [
+        (dict(lr=-0.1), "knob lr of made is above 0, not -0.1"),
+        (dict(lr=float("nan")), "knob lr of made is above 0, not nan"),
+        (dict(hidden=(20, 0)), r"knob hidden of made is above 0, not \(20, 0\)"),
+        (dict(batch_size=0), "knob batch_size of made is at least 1, not 0"),
+        (dict(lr_end=-1.0), "knob lr_end of made is at least 0, not -1.0"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_by_their_knob(knobs, words):
+    with pytest.raises(UserError, match=words):
+        resolve(find("made"), "laptop", **knobs)
+
+
+def test_shares_are_below_one():
+    with pytest.raises(UserError, match="knob ema of glow is at least 0 and below 1, not 1.0"):
+        resolve(find("glow"), "laptop", ema=1.0)
 
 
 def test_knobs_that_are_not_none_take_the_place_of_fields():

@@ -27,8 +27,9 @@ def load_patches(source: str, *, batch_size: int, size: int) -> Data:
         raise ValueError(f"patches less their mean have 2 x 2 pixels at least, not {size} x {size}")
     spec = {"x": ((size * size - 1,), "float32")}
     return load_data(
-        source, batch_size=batch_size, spec=spec, train=centred(size), evaluate=centred(size), decode=pictures(size)
-    )
+        source, batch_size=batch_size, spec=spec, train=centred(size), evaluate=centred(size), decode=pictures(size),
+        protocol="(grey + u) / 256 less its mean over the patch, u uniform by a fixed seed, the last pixel dropped",
+    )  # fmt: skip
 
 
 def centred(size: int) -> Transform:

@@ -57,7 +57,7 @@ def rnade(net: RNADE, tx: optax.GradientTransformation, *, unit: float = 1.0, re
         x, _ = draw(net, state.params["net"], key, len(like))
         return unit * x.reshape(like.shape)
 
-    return Method(init, descend(loss, tx), evaluate, sample)
+    return Method(init, descend(loss, tx), evaluate, sample, protocol="nll: -log p(x) in nats of x as given, exact")
 
 
 def draw(net: RNADE, params: Any, key: Array, n: int) -> tuple[Array, Mixture]:
