@@ -5,7 +5,6 @@ An evaluator takes a run and gives {metric: float}. Numbers are nats per example
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from jax import Array
 from aigc_jax.core import Batch, TrainState
 from aigc_jax.evals import Evaluator, name_of
 from aigc_jax.probability.distributions import log_mean_exp
-from aigc_jax.probability.enumeration import log_sum_over_states
+from aigc_jax.probability.enumeration import check_enumerable, log_sum_over_states
 from aigc_jax.probability.mcmc import AIS
 
 PerExample = Callable[[TrainState, Batch, Array], Array]  # (state, batch, key) -> [B]
@@ -85,19 +84,18 @@ def normalised(
     return Evaluator(measure, f"energy on {name_of(split)} + log Z by {how}; ends of log Z at three standard errors")
 
 
-def enumerated(nll: PerExample, name: str, shape: tuple[int, ...]) -> Evaluator:
-    """The sum of p(x) over every x, which is 1 for a model that is normalised, and its entropy in nats.
+def enumerated(evaluate: Callable[[TrainState, Batch, Array], dict[str, Array]], units: int) -> Evaluator:
+    """The sum of p(x) over every x of so many bits, which is 1 for a model that is normalised, and its entropy in nats.
 
-    nll:         (state, batch, key) -> -log p(x) [B].
-    name, shape: of the column of bits in a batch, and of one example.
+    evaluate: of a method over tables {"x": [B, units]} that gives `nll`, -log p(x).
 
-    Raises ValueError, when it is called, for more than 20 bits.
+    Raises ValueError for more than 20 bits.
     """
-    units = math.prod(shape)
+    check_enumerable(units)
 
     def sums(state: TrainState, key: Array) -> tuple[Array, Array]:
         def log_p(x: Array) -> Array:
-            return -nll(state, {name: x.reshape(-1, *shape)}, key)
+            return -evaluate(state, {"x": x}, key)["nll"]
 
         def log_terms(x: Array) -> Array:  # of the entropy: p (-log p) >= 0
             return (p := log_p(x)) + jnp.log(jnp.maximum(-p, 1e-30))

@@ -16,6 +16,12 @@ def bits(numbers: Array, units: int) -> Array:
     return (numbers[:, None] >> jnp.arange(units) & 1).astype(jnp.float32)
 
 
+def check_enumerable(units: int) -> None:
+    """Raises ValueError for more bits than are enumerated."""
+    if units > ENUMERABLE:
+        raise ValueError(f"{units} bits have too many states: more than 2^{ENUMERABLE} are not enumerated")
+
+
 def log_sum_over_states(log_weight: Callable[[Array], Array], units: int, block: int = 4096) -> Array:
     """log sum_s exp(log_weight(s)) over all s in {0, 1}^units, `block` (a power of two) states at a time.
 
@@ -23,8 +29,7 @@ def log_sum_over_states(log_weight: Callable[[Array], Array], units: int, block:
 
     Raises ValueError for more than 20 units.
     """
-    if units > ENUMERABLE:
-        raise ValueError(f"{units} bits have too many states: more than 2^{ENUMERABLE} are not enumerated")
+    check_enumerable(units)
     block = min(block, 2**units)
 
     def of_block(start: Array) -> Array:

@@ -17,6 +17,7 @@ import optax
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import load_bits
+from aigc_jax.evals.likelihood import enumerated
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.autoregressive import autoregressive
 from aigc_jax.networks.nade import EoNADE
@@ -50,6 +51,7 @@ def experiment(
     steps: int = 500_000,
     batch_size: int = 100,
     seed: int = 0,
+    states: bool = False,  # sum p over all states as well, of 20 bits at most
     hidden: tuple[int, ...] = (500,),
     members: int = 128,  # random orders, averaged in evaluation; training is for all of them
     activation: str = "relu",
@@ -57,18 +59,21 @@ def experiment(
     lr: float = 0.01,
     lr_end: float = 0.01,  # share of lr at the last step, along a cosine
 ) -> Experiment:
+    dimensions = columns or size * size
     rate = cosine(lr, steps, end=lr_end * lr)
+    method = autoregressive(
+        EoNADE(dimensions, hidden, members, activation=activation),
+        optax.sgd(rate) if optimizer == "sgd" else optax.adam(rate),
+        members=members,
+        order_agnostic=True,
+    )
     return Experiment(
-        method=autoregressive(
-            EoNADE(columns or size * size, hidden, members, activation=activation),
-            optax.sgd(rate) if optimizer == "sgd" else optax.adam(rate),
-            members=members,
-            order_agnostic=True,
-        ),
+        method=method,
         data=load_bits(data, batch_size=batch_size, size=size, columns=columns, how=binarize),
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,
+        evals={"states": enumerated(method.evaluate, dimensions)} if states else {},
         panels={} if columns else {"samples": samples(64)},
     )
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import load_bits
+from aigc_jax.evals.likelihood import enumerated
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.autoregressive import autoregressive
 from aigc_jax.networks.fvsbn import FVSBN
@@ -46,20 +47,23 @@ def experiment(
     steps: int = 10_000,
     batch_size: int = 100,
     seed: int = 0,
+    states: bool = False,  # sum p over all states as well, of 20 bits at most
     order: int | None = 0,  # of the bits: that of a random permutation, None their own
     lr: float = 0.01,
     weight_decay: float = 0.05,  # as AdamW has it; not of biases
 ) -> Experiment:
-    bits = load_bits(data, batch_size=batch_size, size=size, columns=columns, how=binarize)
+    dimensions = columns or size * size
+    method = autoregressive(
+        FVSBN(dimensions, order),
+        optimizer("adamw", cosine(lr, steps, end=0.01 * lr), weight_decay=weight_decay),
+    )
     return Experiment(
-        method=autoregressive(
-            FVSBN(columns or size * size, order),
-            optimizer("adamw", cosine(lr, steps, end=0.01 * lr), weight_decay=weight_decay),
-        ),
-        data=bits,
+        method=method,
+        data=load_bits(data, batch_size=batch_size, size=size, columns=columns, how=binarize),
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,
+        evals={"states": enumerated(method.evaluate, dimensions)} if states else {},
         panels={} if columns else {"samples": samples(64)},
     )
 

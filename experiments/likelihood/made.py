@@ -16,6 +16,7 @@ import optax
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import load_bits
+from aigc_jax.evals.likelihood import enumerated
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.autoregressive import autoregressive
 from aigc_jax.networks.made import MADE
@@ -49,6 +50,7 @@ def experiment(
     steps: int = 150_000,
     batch_size: int = 100,
     seed: int = 0,
+    states: bool = False,  # sum p over all states as well, of 20 bits at most
     order: int | None = 0,  # of the bits: that of a random permutation, None their own
     hidden: tuple[int, ...] = (8000,),
     members: int = 1,  # masks, and orders if random, in turn in training and averaged in evaluation: 1 or 32
@@ -59,17 +61,20 @@ def experiment(
     lr: float = 0.01,
     lr_end: float = 0.01,  # share of lr at the last step, along a cosine
 ) -> Experiment:
+    dimensions = columns or size * size
     rate = cosine(lr, steps, end=lr_end * lr)
+    method = autoregressive(
+        MADE(dimensions, hidden, order, members, degrees, direct, activation),
+        optax.adam(rate) if optimizer == "adam" else optax.adagrad(rate),
+        members=members,
+    )
     return Experiment(
-        method=autoregressive(
-            MADE(columns or size * size, hidden, order, members, degrees, direct, activation),
-            optax.adam(rate) if optimizer == "adam" else optax.adagrad(rate),
-            members=members,
-        ),
+        method=method,
         data=load_bits(data, batch_size=batch_size, size=size, columns=columns, how=binarize),
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,
+        evals={"states": enumerated(method.evaluate, dimensions)} if states else {},
         panels={} if columns else {"samples": samples(64)},
     )
 

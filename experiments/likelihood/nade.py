@@ -16,6 +16,7 @@ import optax
 
 from aigc_jax.cli import run_file
 from aigc_jax.data import load_bits
+from aigc_jax.evals.likelihood import enumerated
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.likelihood.autoregressive import autoregressive
 from aigc_jax.networks.nade import NADE
@@ -49,6 +50,7 @@ def experiment(
     steps: int = 250_000,
     batch_size: int = 100,
     seed: int = 0,
+    states: bool = False,  # sum p over all states as well, of 20 bits at most
     order: int | None = 0,  # of the bits: that of a random permutation, None their own
     hidden: int = 500,  # Larochelle and Murray 2011
     activation: str = "sigmoid",
@@ -56,16 +58,19 @@ def experiment(
     lr: float = 0.05,
     lr_end: float = 0.01,  # share of lr at the last step, along a cosine
 ) -> Experiment:
+    dimensions = columns or size * size
     rate = cosine(lr, steps, end=lr_end * lr)
+    method = autoregressive(
+        NADE(dimensions, hidden, order, activation),
+        optax.sgd(rate) if optimizer == "sgd" else optax.adam(rate),
+    )
     return Experiment(
-        method=autoregressive(
-            NADE(columns or size * size, hidden, order, activation),
-            optax.sgd(rate) if optimizer == "sgd" else optax.adam(rate),
-        ),
+        method=method,
         data=load_bits(data, batch_size=batch_size, size=size, columns=columns, how=binarize),
         steps=steps,
         seed=seed,
         best=(validate, "nll") if validate else None,
+        evals={"states": enumerated(method.evaluate, dimensions)} if states else {},
         panels={} if columns else {"samples": samples(64)},
     )
 

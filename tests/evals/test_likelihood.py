@@ -47,17 +47,18 @@ def test_every_batch_of_an_average_has_a_key_of_its_own():
 
 
 def test_enumerated_is_the_sum_and_the_entropy_of_independent_bits():
-    logits = jnp.array([[0.3, -1.0], [2.0, 0.0]])
+    logits = jnp.array([0.3, -1.0, 2.0, 0.0])
 
-    def nll(state, batch, key):  # twice too much mass
-        x = batch["image"]
-        return jnp.sum(jax.nn.softplus(logits) - x * logits, (1, 2)) - jnp.log(state)
+    def evaluate(state, batch, key):  # twice too much mass
+        return {"nll": jnp.sum(jax.nn.softplus(logits) - batch["x"] * logits, 1) - jnp.log(state)}
 
-    found = enumerated(nll, "image", (2, 2))(run_of())
-    p = np.asarray(jax.nn.sigmoid(logits), np.float64).ravel()
+    found = enumerated(evaluate, 4)(run_of())
+    p = np.asarray(jax.nn.sigmoid(logits), np.float64)
     entropy = -np.sum(p * np.log(p) + (1 - p) * np.log(1 - p))
     assert found["total_probability"] == pytest.approx(2, rel=1e-5)
     assert found["entropy"] == pytest.approx(2 * entropy - 2 * np.log(2), rel=1e-5)  # sum 2 p (-log 2 p)
+    with pytest.raises(ValueError, match="21 bits have too many states"):
+        enumerated(evaluate, 21)
 
 
 def test_importance_bound_is_the_log_of_the_mean_weight():
