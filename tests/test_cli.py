@@ -300,6 +300,17 @@ def test_report_rebuilds_pages_and_compares(run, trained, tmp_path):
     assert "eval/mse" in (tmp_path / "both.html").read_text()
 
 
+def test_reproduce_may_evaluate_seldom_unless_the_result_is_chosen_so(run, own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("reproduce", own, "--eval-every", "1000")
+    rows = [
+        json.loads(line) for line in (tmp_path / "runs/reproduce-linear-laptop/metrics.jsonl").read_text().splitlines()
+    ]
+    assert [any(name.startswith("eval/") for name in row) for row in rows].count(True) == 1
+    code, _, err = run("reproduce", "nade", "--preset", "uci", "--eval-every", "5")
+    assert code == 2 and "would change the figure" in err
+
+
 def test_reproduce_writes_a_record_and_its_code_is_the_verdict(run, own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run("reproduce", own)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from aigc_jax.cli.environment import start_jax
+from aigc_jax.cli.parser import positive
 from aigc_jax.errors import UserError
 from aigc_jax.experiment import catalogue, find
 
@@ -37,6 +38,9 @@ def report(arguments: argparse.Namespace) -> None:
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="an experiment of `aigc list`, or a FILE.py")
     parser.add_argument("--preset", default="laptop", metavar="P", help="laptop (default), paper, or another one")
+    parser.add_argument(
+        "--eval-every", type=positive, metavar="N", help="steps between evaluations; the last is the figure"
+    )
 
 
 def reproduce(arguments: argparse.Namespace) -> int:
@@ -47,8 +51,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
     from aigc_jax.training.loop import train
     from aigc_jax.training.records import write_record
 
+    experiment = load(arguments.name, arguments.preset, **arguments.knobs)
+    if arguments.eval_every and experiment.best:
+        raise UserError("--eval-every would change the figure: the best state is chosen among those evaluated")
     workdir = _fresh(Path("runs") / f"reproduce-{Path(arguments.name).stem}-{arguments.preset}")
-    train(load(arguments.name, arguments.preset, **arguments.knobs), workdir)
+    train(experiment, workdir, eval_every=arguments.eval_every)
     found, path = write_record(workdir, RESULTS, arguments.knobs)
     print(f"{Path(arguments.name).stem} {arguments.preset}: {found} ({path})")
     return 0 if found.reached else 1
