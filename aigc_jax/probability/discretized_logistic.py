@@ -18,6 +18,7 @@ m_G + c_0 x_R, m_B + c_1 x_R + c_2 x_G (eq. 3), with coefficients tanh(c) and th
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -34,8 +35,14 @@ def log_logistic(x: Array, mean: Array, log_scale: Array, levels: int = 256) -> 
     upper, lower = (x - mean + delta) * precision, (x - mean - delta) * precision
     below = -jax.nn.softplus(-upper)  # log sigmoid(a)
     above = -jax.nn.softplus(lower)  # log(1 - sigmoid(b))
-    between = below + above + jnp.log(-jnp.expm1(-2 * delta * precision))
+    between = below + above + log_gap(2 * delta * precision, math.log(2 * delta) - log_scale)
     return jnp.where(x < -1 + delta, below, jnp.where(x > 1 - delta, above, between))
+
+
+def log_gap(t: Array, log_t: Array) -> Array:
+    """log(1 - exp(-t)) for t > 0; below 1e-4 as log t - t / 2, by the logarithm given: t itself may be 0 in float32."""
+    small = t < 1e-4
+    return jnp.where(small, log_t - t / 2, jnp.log(-jnp.expm1(-jnp.where(small, 1.0, t))))
 
 
 def sample_logistic(key: Array, mean: Array, log_scale: Array) -> Array:

@@ -26,7 +26,7 @@ PRESETS = {
     "paper": {},
     "imagenet-32": dict(data="tfds:downsampled_imagenet/32x32", downscales=3, width=32, blocks=4, mirror=False),
     "imagenet-64": dict(data="tfds:downsampled_imagenet/64x64", size=64, downscales=4, width=32, blocks=2, mirror=False),
-    "cifar": dict(data="files:cifar10_subset", steps=1_500, width=16, blocks=1, lr_end=0.01),
+    "cifar": dict(data="files:cifar10_subset", steps=1_000, width=16, blocks=1, lr_end=0.01),
     "laptop": dict(
         data="digits", size=8, channels=1, bits=4, mirror=False,
         steps=2_000, width=32, blocks=0, lr=3e-3, lr_end=0.01,

@@ -50,6 +50,14 @@ def test_far_from_the_mean_the_float32_logarithm_and_its_gradients_stay_exact():
     np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-4)
 
 
+@pytest.mark.parametrize("log_scale", [10.0, 80.0, 95.0])
+def test_very_wide_logistics_keep_value_and_gradient_in_float32(log_scale):
+    """P = 2 delta / (4 s) in the middle: linear in the log-scale, where 2 delta / s has no float32 left."""
+    value, slope = jax.value_and_grad(dl.log_logistic, argnums=2)(0.0, 0.1, log_scale)
+    np.testing.assert_allclose(value, np.log(2 / 255 / 4) - log_scale, rtol=1e-6)
+    np.testing.assert_allclose(slope, -1, rtol=1e-5)
+
+
 def test_a_mixture_of_three_channels_is_its_formula_in_the_released_order():
     rng, components = np.random.default_rng(0), 2
     outputs, x = rng.normal(size=(10 * components)), np.array([LEVELS[40], LEVELS[0], LEVELS[200]])
