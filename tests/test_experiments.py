@@ -89,6 +89,13 @@ def test_every_knob_is_read(name):
     assert set(signature(CATALOGUE[name])) <= read
 
 
+def test_a_negative_temperature_is_found_when_the_experiment_is_built(name):
+    """Else it would be met by the first samples, as an error nobody foresaw."""
+    if "temperature" in signature(CATALOGUE[name]):
+        with pytest.raises(aigc.UserError, match=f"{name}: .* -0.5"):
+            aigc.load(name, preset="laptop", temperature=-0.5)
+
+
 @pytest.mark.parametrize("name, preset", PRESETS, ids=map("-".join, PRESETS))
 def test_every_preset_has_a_shape(name, preset):
     """Without its data: a paper preset builds on a machine that has none. Sizes have the published parameter counts."""

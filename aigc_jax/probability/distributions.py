@@ -67,10 +67,15 @@ def sample_bernoulli(key: Array, logits: Array) -> Array:
     return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(logits.dtype)
 
 
+def check_temperature(temperature: float) -> None:
+    """Raises ValueError below 0, and for NaN. Of 0 there is no distribution: what draws takes the likeliest."""
+    if not temperature >= 0:
+        raise ValueError(f"a temperature is at least 0, not {temperature}")
+
+
 def sample_categorical(key: Array, logits: Array, temperature: float = 1.0) -> Array:
     """Codes [...] by logits [..., V] that are divided by a temperature; 0 takes the likeliest. Raises ValueError below 0."""
-    if temperature < 0:
-        raise ValueError(f"a temperature is at least 0, not {temperature}")
+    check_temperature(temperature)
     return jax.random.categorical(key, logits / temperature) if temperature else jnp.argmax(logits, -1)
 
 

@@ -19,6 +19,7 @@ from aigc_jax.core import Batch, Memory, Method, Metrics, Params, TrainState, ac
 from aigc_jax.generate import generate
 from aigc_jax.networks.gpt import GPT
 from aigc_jax.optimizers import are_kernels
+from aigc_jax.probability.distributions import check_temperature
 
 RULES = (
     (r"blocks\.(qkv|up)\.kernel$", P(None, "fsdp", "model")),  # [L, D, ...], columns over `model`
@@ -47,12 +48,13 @@ def language_model(
     tx:            the optimizer; `adamw` is the usual one.
     prompt, steps: `sample` reads the first `prompt` tokens of a batch and continues them by `steps`, by default up to
                    the context; prompt and continuation come back together, int32 [B, prompt + steps].
-    temperature, top_k, top_p: how a token is drawn, see `aigc_jax.generate`.
+    temperature, top_k, top_p: how a token is drawn, see `aigc_jax.generate`; a temperature of 0 takes the likeliest.
     micro_batches: the gradient of a batch is summed over this many parts of it, to save memory; the result is the same.
 
     `evaluate` gives, per example, `nats_per_token` and `accuracy` (the likeliest token is the right one).
-    Raises ValueError if prompt and continuation do not fit the context.
+    Raises ValueError if prompt and continuation do not fit the context, and for a negative temperature.
     """
+    check_temperature(temperature)
     steps = net.context - prompt if steps is None else steps
     if prompt < 1 or steps < 1 or prompt + steps > net.context:
         raise ValueError(f"a prompt of {prompt} and {steps} new tokens do not fit a context of {net.context}")

@@ -23,6 +23,7 @@ from aigc_jax.evals import Evaluator
 from aigc_jax.generate import generate
 from aigc_jax.methods.language.gpt import token_nats, token_weights
 from aigc_jax.networks.recurrent import LanguageModel, States
+from aigc_jax.probability.distributions import check_temperature
 
 
 def recurrent_language_model(
@@ -41,10 +42,12 @@ def recurrent_language_model(
     carry:         training batches are contiguous, and the states go from one to the next.
     prompt, steps: `sample` reads the first `prompt` tokens of a batch and continues them by `steps`; both come back
                    together, int32 [B, prompt + steps]. It costs the same for every token: the state is all the past.
-    temperature, top_k, top_p: how a token is drawn, see `aigc_jax.generate`.
+    temperature, top_k, top_p: how a token is drawn, see `aigc_jax.generate`; a temperature of 0 takes the likeliest.
 
-    `evaluate` gives, per example, `nats_per_token` and `accuracy`. Raises ValueError for less than one token of either.
+    `evaluate` gives, per example, `nats_per_token` and `accuracy`. Raises ValueError for less than one token of either,
+    and for a negative temperature.
     """
+    check_temperature(temperature)
     if min(prompt, steps) < 1:
         raise ValueError(f"a sample needs a prompt and new tokens, got {prompt} and {steps}")
 

@@ -25,7 +25,7 @@ from jax import Array
 
 from aigc_jax.core import Batch, Memory, Method, Params, TrainState, chain, descend, examples, new_state, track
 from aigc_jax.probability.bijectors import Bijector
-from aigc_jax.probability.distributions import bits_per_dimension, log_normal, log_standard_logistic
+from aigc_jax.probability.distributions import bits_per_dimension, check_temperature, log_normal, log_standard_logistic
 
 Noise = Literal["normal", "logistic"]
 KEPT = ("batch_stats", "constants")
@@ -63,8 +63,7 @@ def flow(
     as k / (n - 1). `encode`: the noise f(x), [B, D], of pictures at the middle of their bins. Raises ValueError for a
     temperature below 0, fewer than 2 levels, another noise, and a dequantizer of tables.
     """
-    if temperature < 0:
-        raise ValueError(f"a temperature is not below 0: {temperature}")
+    check_temperature(temperature)
     if levels < 0 or levels == 1:
         raise ValueError(f"pictures have 2 grey levels at least, not {levels}")
     if noise not in LOG_PROB:

@@ -20,7 +20,7 @@ from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, descend, new_state
 from aigc_jax.probability import mu_law
-from aigc_jax.probability.distributions import bits_per_dimension, log_categorical
+from aigc_jax.probability.distributions import bits_per_dimension, check_temperature, log_categorical
 
 
 def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256, temperature: float = 1.0) -> Method:
@@ -36,8 +36,7 @@ def waves(net: nn.Module, tx: optax.GradientTransformation, *, levels: int = 256
 
     Raises ValueError for a negative temperature, and where the network has other levels.
     """
-    if temperature < 0:
-        raise ValueError(f"a temperature is at least 0, not {temperature}")
+    check_temperature(temperature)
     if getattr(net, "levels", levels) != levels:
         raise ValueError(f"the network reads {getattr(net, 'levels', None)} codes, not {levels}")
 

@@ -53,7 +53,7 @@ def distilled(
     Raises ValueError for a temperature that is not above 0, a weight outside [0, 1], a teacher that predicts nothing, and at
     `init` for one of another number of classes.
     """
-    if temperature <= 0 or not 0 <= weight <= 1:
+    if not temperature > 0 or not 0 <= weight <= 1:
         raise ValueError(f"soft distillation needs tau > 0 and lambda in [0, 1], got {temperature} and {weight}")
     if teacher is not None and teacher.predict is None:
         raise ValueError("a teacher must predict, and this method does not")

@@ -77,13 +77,17 @@ def moco(
     augmentation; in evaluation "view1" is the plain image, and `encode` gives its pooled features under running
     statistics.
 
-    queue:     K, the number of negatives, a multiple of the batch.
-    momentum:  m, a number or a schedule of the step.
-    bn_groups: groups of a batch that are normalised apart, the GPUs of the paper.
+    queue:       K, the number of negatives, a multiple of the batch.
+    momentum:    m, a number or a schedule of the step.
+    temperature: tau, by which similarities are divided.
+    bn_groups:   groups of a batch that are normalised apart, the GPUs of the paper.
 
     `evaluate` gives the loss of each example against the queue, and 1 where its positive key is the nearest
-    ("accuracy"). `init` raises ValueError if the batch does not divide the queue, or the groups not the batch.
+    ("accuracy"). Raises ValueError for a temperature that is not above 0; so does `init` if the batch does not divide the
+    queue, or the groups not the batch.
     """
+    if not temperature > 0:
+        raise ValueError(f"the temperature is above 0, not {temperature}")
     encoder = Encoder(trunk, dim, mlp)
 
     def init(key: Array, batch: Batch) -> TrainState:

@@ -206,7 +206,7 @@ def test_what_a_flow_cannot_take_is_refused_with_its_numbers():
         (lambda: glow((28, 28, 1), 3), "Glow of 3 scales takes pictures whose sides 8 divides, not 28 x 28"),
         (lambda: glow((8, 8, 1), coupling="Affine"), "not 'Affine' and 'dense'"),
         (lambda: realnvp((6, 8, 3)), "2 scales takes pictures whose sides 4 divides, not 6 x 8"),
-        (lambda: flow(bij.Logit(), SGD, temperature=-0.5), "not below 0: -0.5"),
+        (lambda: flow(bij.Logit(), SGD, temperature=-0.5), "at least 0, not -0.5"),
         (lambda: flow(bij.Logit(), SGD, levels=1), "2 grey levels at least, not 1"),
         (lambda: flow(bij.Logit(), SGD, noise="uniform"), "noise 'uniform': there are normal and logistic"),
         (lambda: flow(bij.Logit(), SGD, dequantizer=bij.Logit()), "give their grey levels"),
