@@ -127,13 +127,15 @@ class Run:
 
     def _labelled(self, batch: dict[str, np.ndarray], labels: Sequence[int]) -> dict[str, np.ndarray]:
         """The batch under other labels, if the program of the sampler reads them: else they would change nothing, unseen."""
+        told = self.experiment.config.get("knobs", {}).get("classes", True)  # True: no such knob
+        why = "" if told else f": it was trained with classes={told}"
         if self.method.sample is None or "label" not in batch:
-            raise UserError(f"{self._name()} does not sample by class")
+            raise UserError(f"{self._name()} does not sample by class{why}")
         jaxpr = jax.make_jaxpr(self.method.sample)(self.state, batch, self.key).jaxpr
         paths = [path for path, _ in jax.tree_util.tree_flatten_with_path((self.state, batch, self.key))[0]]
         label = jaxpr.invars[paths.index((jax.tree_util.SequenceKey(1), jax.tree_util.DictKey("label")))]
         if not any(label is read for equation in jaxpr.eqns for read in equation.invars):
-            raise UserError(f"{self._name()} does not sample by class: its sampler reads no label")
+            raise UserError(f"{self._name()} does not sample by class{why or ': its sampler reads no label'}")
         classes = len(self.data.info.get("classes") or ())
         if not classes:
             raise UserError(f"{self._name()}: {self.data.info['source']} names no classes to ask for")

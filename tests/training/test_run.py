@@ -55,6 +55,10 @@ def test_a_class_can_be_asked_for_where_the_sampler_reads_it(trained):
         experiment, jax.eval_shape(experiment.method.init, jax.random.key(0), experiment.data.spec), None, None, None
     )
     np.testing.assert_array_equal(run.condition(5, [3, 1])["label"], [3, 1, 3, 1, 3])
+    for classes in (0, None):
+        untold = Run(aigc.load("ddpm", preset="laptop", batch_size=8, classes=classes), None, None, None)
+        with pytest.raises(UserError, match=f"ddpm does not sample by class: it was trained with classes={classes}"):
+            untold.condition(5, [3, 1])
     for wrong in (-1, 10):
         with pytest.raises(UserError, match=f"no class {wrong}: those of ddpm are 0 to 9"):
             run.condition(2, [wrong])
