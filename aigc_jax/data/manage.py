@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import json
 import os
@@ -92,7 +93,10 @@ def _build_tfds(name: str) -> Path:
     tfds = prepared.tfds()
     known = tfds.list_builders(with_community_datasets=False)
     if name.partition("/")[0].partition(":")[0] not in known:
-        raise UserError(nearest(name, {*builders.EMBEDDED, *recipes(), *known}, "data set to build"))
+        own = {*builders.EMBEDDED, *recipes()}
+        if difflib.get_close_matches(name, known, n=1, cutoff=0.7):  # among thousands of names a few are like any word
+            raise UserError(nearest(name, {*own, *known}, "data set to build"))
+        raise UserError(f"{nearest(name, own, 'data set to build')}; or any name of TFDS")
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(f"building tfds:{name} needs TensorFlow (pip install tensorflow) and the network; or read its "
                         f"raw files from a folder of pictures, texts or sounds as files:DIR")  # fmt: skip

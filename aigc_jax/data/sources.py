@@ -27,6 +27,7 @@ def open_source(name: str, channels: int | None = None, bits: int | None = None)
     if kind == "files" and rest:
         from aigc_jax.data.files import open_files
 
+        _check_folder(Path(rest.partition("#")[0]).expanduser())
         return open_files(rest, channels, bits)
     if kind == "tfds" and rest:
         from aigc_jax.data.prepared import open_tfds
@@ -58,6 +59,13 @@ def open_source(name: str, channels: int | None = None, bits: int | None = None)
             f"{name} is read from its files: --data files:DIR, DIR made by aigc data build {name} --from DIR"
         )
     raise UserError(nearest(name, KINDS, "data source"))
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises UserError for a folder that is not there but bears the name of a benchmark: it says how to make it."""
+    if folder.name in recipes() and not folder.exists():
+        way = f"aigc data build {folder.name} --from DIR --to {folder} makes it, DIR the folder of its files"
+        raise UserError(f"no such data folder: {folder}: {way}")
 
 
 def _embedded(name: str, splits: embedded.Splits, info: dict[str, object]) -> Source:

@@ -118,6 +118,28 @@ def test_building_without_files_needs_tensorflow_or_a_folder():
         build("mnist")
 
 
+def test_building_what_nobody_knows_lists_what_there_is():
+    with pytest.raises(
+        UserError, match="'nothing': there are: adding, binarized_mnist, .*, wikitext2; or any name of TFDS"
+    ):
+        build("nothing")
+    with pytest.raises(UserError, match="'cifra100': did you mean 'cifar100'"):
+        build("cifra100")
+
+
+def test_a_folder_named_as_a_benchmark_says_how_it_is_made(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw.rename(tmp_path / "downloads")
+    with pytest.raises(
+        UserError, match="no such data folder: mnist: aigc data build mnist --from DIR --to mnist makes"
+    ):
+        open_source("files:mnist#small")
+    build("mnist", "downloads", "mnist")
+    assert list(open_source("files:mnist#small").splits) == ["test"]
+    with pytest.raises(UserError, match="no such data folder: nowhere$"):
+        open_source("files:nowhere")
+
+
 def test_sources_are_read_again_after_a_build(raw):
     one = np.zeros(1, int)
     assert open_source(f"files:{raw}").splits["test"].take(one)["image"].any()
