@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from aigc_jax.data.pipeline import Data, load_data
-from aigc_jax.data.transforms import BINARIZED, binarize, of_column
+from aigc_jax.data.transforms import BINARIZED, Batch, binarize, compose, of_column
+from aigc_jax.errors import UserError
 
 
 def load_bits(
@@ -23,19 +24,29 @@ def load_bits(
     """
     if not columns:
         spec = {"image": ((size, size, 1), "float32", "binary")}
-        return load_data(
-            source,
-            batch_size=batch_size,
-            spec=spec,
-            train=binarize(how),
-            evaluate=binarize(how),
-            protocol=BINARIZED[how],
-        )
+        bits = compose(_is_picture, binarize(how))
+        return load_data(source, batch_size=batch_size, spec=spec, train=bits, evaluate=bits, protocol=BINARIZED[how])
     spec = {"x": ((columns,), "float32", "binary")}
-    floats = of_column("x", lambda x, rng: np.asarray(x, np.float32))
+    floats = compose(_is_table, of_column("x", lambda x, rng: np.asarray(x, np.float32)))
     return load_data(
         source, batch_size=batch_size, spec=spec, train=floats, evaluate=floats, decode=_lines, bits=columns
     )
+
+
+def _is_picture(batch: Batch, rng: np.random.Generator) -> Batch:
+    if "image" not in batch and "x" in batch:
+        row = np.asarray(batch["x"][0])
+        columns = f"{row.size}, the number of its columns"
+        if row.dtype == np.uint8 and np.any(row > 1):
+            columns = f"N, the number of bits that its rows of {row.size} bytes hold"
+        raise UserError(f"a table, not pictures: set --columns {columns}")
+    return batch
+
+
+def _is_table(batch: Batch, rng: np.random.Generator) -> Batch:
+    if "x" not in batch and "image" in batch:
+        raise UserError("pictures, not a table: set --columns 0 and --size")
+    return batch
 
 
 def _lines(rows: Any) -> list[str]:

@@ -42,6 +42,17 @@ def test_what_is_no_bit_is_refused_with_its_file(tmp_path):
         next(grey.train(0))
 
 
+def test_a_table_read_as_pictures_and_pictures_as_a_table_name_the_knob(tmp_path):
+    table = load_bits(described(tmp_path, np.zeros((6, 5), np.uint8)), batch_size=6, size=28)
+    with pytest.raises(UserError, match="own.npz .*: a table, not pictures: set --columns 5"):
+        next(table.train(0))
+    np.savez(tmp_path / "own.npz", train=np.full((6, 2), 224, np.uint8))
+    with pytest.raises(UserError, match="set --columns N, the number of bits that its rows of 2 bytes hold"):
+        next(load_bits(f"files:{tmp_path}#own", batch_size=6, size=28).train(0))
+    with pytest.raises(UserError, match="digits .*: pictures, not a table: set --columns 0"):
+        next(load_bits("digits", batch_size=6, size=8, columns=5).train(0))
+
+
 def test_pictures_are_binarized():
     data = load_bits("digits", batch_size=16, size=8)
     assert set(np.unique(next(data.train(0))["image"])) == {0, 1}
