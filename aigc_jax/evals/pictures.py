@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def spread(run: Any, n: int, among: int = 10_000) -> dict[str, np.ndarray]:
-    """n evaluation examples of a run, evenly over the first `among`: some test sets are sorted by class."""
-    return {name: x[:: among // n][:n] for name, x in run.condition(among).items()}
+    """n of the first `among` evaluation examples of a run: of every class in turn, or evenly where there are no labels.
+
+    Some test sets are sorted by class, and in others every k-th example is of one class. With fewer examples than classes,
+    these are spread evenly, too.
+    """
+    batch = run.condition(among)
+    if "label" not in batch:
+        return {name: x[:: among // n][:n] for name, x in batch.items()}
+    labels = np.asarray(batch["label"])
+    classes = np.unique(labels)
+    shown = min(n, len(classes))
+    rows = [np.flatnonzero(labels == one) for one in classes[np.arange(shown) * len(classes) // shown]]
+    chosen = [rows[i % shown][i // shown % len(rows[i % shown])] for i in range(n)]
+    return {name: x[chosen] for name, x in batch.items()}
 
 
 def beside(again: Callable[[Any, Any], Any], n: int) -> Callable[[Any], np.ndarray]:
@@ -24,6 +39,22 @@ def beside(again: Callable[[Any, Any], Any], n: int) -> Callable[[Any], np.ndarr
         return tiles(np.stack([run.data.decode(each) for each in (x, jax.device_get(compiled(run.state, x)))]))
 
     return panel
+
+
+def titled(picture: np.ndarray, columns: Sequence[str]) -> Figure:
+    """A picture of tiles, as `tiles` makes it, with the name of each column above it."""
+    from matplotlib.figure import Figure
+
+    height, width, _ = picture.shape
+    figure = Figure(figsize=(0.9 * len(columns), 0.9 * len(columns) * height / width))
+    axes = figure.subplots()
+    axes.imshow(picture, interpolation="nearest")
+    axes.xaxis.tick_top()
+    axes.set_xticks((np.arange(len(columns)) + 0.5) * width / len(columns) - 0.5, columns, fontsize=8)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
 
 
 def tiles(images: np.ndarray, least: int = 40) -> np.ndarray:

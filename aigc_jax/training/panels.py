@@ -49,7 +49,7 @@ def class_grid(classes: int, columns: int = 10) -> Callable[[Run], np.ndarray]:
 def spectrograms(n: int, among: int = 300) -> Callable[[Run], Figure]:
     """The panel of n sounds of a run, under n recordings of the same labels: decibels over time and frequency.
 
-    The recordings are spread evenly over the first `among` of the evaluation split.
+    The recordings are of the first `among` of the evaluation split, of its classes in turn.
     """
 
     def panel(run: Run) -> Figure:

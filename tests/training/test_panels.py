@@ -47,6 +47,23 @@ def test_spectrograms_show_recordings_and_under_them_sounds_of_their_labels():
             assert picture[:, 4].argmax() == hertz / 31.25
 
 
+def test_spectrograms_show_different_classes_where_the_examples_are_sorted_or_take_turns():
+    """Every 60th of examples that take four turns is of one class; so are the first of a sorted set."""
+    time = np.arange(600) / 8000
+
+    def shown(n, labels):
+        batch = {"wave": np.sin(2 * np.pi * 500 * time) * np.ones((len(labels), 1)), "label": np.asarray(labels)}
+        run = SimpleNamespace(
+            condition=lambda n: {name: x[np.arange(n) % len(labels)] for name, x in batch.items()},
+            sample=lambda batch: batch["wave"],
+            data=SimpleNamespace(decode=sounds(8000)),
+        )
+        return [int(one.get_title().split(", ")[1]) for one in spectrograms(n)(run).axes[:n]]
+
+    assert shown(5, np.arange(200) % 4) == [0, 1, 2, 3, 0]
+    assert shown(5, np.arange(200) // 20) == [0, 2, 4, 6, 8]
+
+
 def test_interpolations_go_along_a_line_from_picture_to_picture():
     pictures = np.random.default_rng(0).random((4, 3, 3, 1), np.float32)
     run = SimpleNamespace(

@@ -12,7 +12,7 @@ Models of bits in another order, or in several, are in `autoregressive`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,9 +21,12 @@ import optax
 from jax import Array
 
 from aigc_jax.core import Batch, Method, TrainState, chain, descend, new_state, track
-from aigc_jax.evals.pictures import spread, tiles
+from aigc_jax.evals.pictures import spread, tiles, titled
 from aigc_jax.probability.distributions import bits_per_dimension, sum_trailing
 from aigc_jax.probability.pixel_outputs import PixelOutput
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def pixels(
@@ -107,10 +110,10 @@ def draw(
     return cast(tuple[Array, Array], net.apply({"params": params}, key, pick, like, **given, method="draw"))
 
 
-def completions(n: int = 8, draws: int = 6) -> Callable[[Any], np.ndarray]:
+def completions(n: int = 8, draws: int = 6) -> Callable[[Any], Figure]:
     """A panel of a run: n evaluation examples, one a row; the whole, then its upper half alone, then completions of that."""
 
-    def panel(run: Any) -> np.ndarray:
+    def panel(run: Any) -> Figure:
         batch = {name: x.repeat(draws, axis=0) for name, x in spread(run, n).items()}
         image = batch["image"]  # [n draws, H, W, C]
         keep = np.zeros((*image.shape[:3], 1), np.float32)
@@ -118,7 +121,8 @@ def completions(n: int = 8, draws: int = 6) -> Callable[[Any], np.ndarray]:
         whole = run.data.decode(image)[::draws]  # [n, H, W, 1 or 3]; indices of a palette are colours now
         drawn = run.data.decode(run.sample({**batch, "keep": keep})).reshape(n, draws, *whole.shape[1:])
         upper = np.where(keep[::draws] > 0, whole, 128).astype(np.uint8)
-        return tiles(np.concatenate([whole[:, None], upper[:, None], drawn], axis=1))
+        picture = tiles(np.concatenate([whole[:, None], upper[:, None], drawn], axis=1))
+        return titled(picture, ["test", "kept", *(["drawn"] * draws)])
 
     return panel
 

@@ -131,7 +131,10 @@ def test_completions_show_the_whole_its_upper_half_and_draws_below_it():
         sample=sample,
         data=SimpleNamespace(decode=images(0, 4)),
     )
-    panel = completions(n=3, draws=3)(run)
+    (axes,) = completions(n=3, draws=3)(run).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["test", "kept", "drawn", "drawn", "drawn"]
+    np.testing.assert_allclose(axes.get_xticks(), np.array([3, 9, 15, 21, 27]) * 7 - 0.5)  # the middles of the tiles
+    panel = axes.images[0].get_array()
     factor, shown = 7, images(0, 4)(image[[0, 3333 % 40, 6666 % 40]])
     assert panel.dtype == np.uint8 and panel.shape == (3 * 6 * factor, 5 * 6 * factor, 3)
     tiles = panel[::factor, ::factor, 0].reshape(3, 6, 5, 6).swapaxes(1, 2)[:, :, 1:-1, 1:-1]
