@@ -109,7 +109,10 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a run folder")
     parser.add_argument("--n", type=positive, default=64, metavar="N", help="how many (64)")
     parser.add_argument(
-        "--out", type=Path, metavar="F", help="file to write, its suffix added; DIR/samples/sample without it"
+        "--out",
+        type=Path,
+        metavar="F",
+        help="file to write or replace, its suffix added; DIR/samples/sample without it",
     )
     parser.add_argument(
         "--label", type=_labels, metavar="A,B,...", help="classes to ask for, in turn; those of the data without it"
