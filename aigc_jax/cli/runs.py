@@ -35,8 +35,18 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         help="take over the networks of another run, or published weights; other classes: a new head",
     )
     add("--save-every", type=positive, metavar="N", help="steps between checkpoints; a tenth of the run without it")
-    add("--eval-every", type=positive, metavar="N", help="steps between evaluations")
-    add("--sample-every", type=positive, metavar="N", help="steps between samples")
+    add(
+        "--eval-every",
+        type=positive,
+        metavar="N",
+        help="steps between evaluations; a tenth of the preset's steps without it",
+    )
+    add(
+        "--sample-every",
+        type=positive,
+        metavar="N",
+        help="steps between samples; a tenth of the preset's steps without it",
+    )
     add("--log-every", type=positive, metavar="N", help="steps between rows of metrics.jsonl")
     add("--profile", action="store_true", help="write a profile of some steps into the run folder")
     add("--quiet", action="store_true", help="no progress on the terminal")

@@ -24,16 +24,16 @@ def load_bits(
     """
     if not columns:
         spec = {"image": ((size, size, 1), "float32", "binary")}
-        bits = compose(_is_picture, binarize(how))
+        bits = compose(_refuse_table, binarize(how))
         return load_data(source, batch_size=batch_size, spec=spec, train=bits, evaluate=bits, protocol=BINARIZED[how])
     spec = {"x": ((columns,), "float32", "binary")}
-    floats = compose(_is_table, of_column("x", lambda x, rng: np.asarray(x, np.float32)))
+    floats = compose(_refuse_pictures, of_column("x", lambda x, rng: np.asarray(x, np.float32)))
     return load_data(
         source, batch_size=batch_size, spec=spec, train=floats, evaluate=floats, decode=_lines, bits=columns
     )
 
 
-def _is_picture(batch: Batch, rng: np.random.Generator) -> Batch:
+def _refuse_table(batch: Batch, rng: np.random.Generator) -> Batch:
     if "image" not in batch and "x" in batch:
         row = np.asarray(batch["x"][0])
         columns = f"{row.size}, the number of its columns"
@@ -43,7 +43,7 @@ def _is_picture(batch: Batch, rng: np.random.Generator) -> Batch:
     return batch
 
 
-def _is_table(batch: Batch, rng: np.random.Generator) -> Batch:
+def _refuse_pictures(batch: Batch, rng: np.random.Generator) -> Batch:
     if "x" not in batch and "image" in batch:
         raise UserError("pictures, not a table: set --columns 0 and --size")
     return batch

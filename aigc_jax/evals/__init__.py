@@ -16,7 +16,7 @@ def name_of(split: str | None) -> str:
 class Evaluator:
     """(run) -> {metric: float}.
 
-    protocol: one line on how it is measured; it stands beside the numbers in `result.json`.
+    protocol: one line on how it is measured; it is printed with the numbers, and kept beside them in `result.json`.
     """
 
     measure: Callable[[Any], dict[str, float]]

@@ -28,7 +28,7 @@ from jax import Array
 
 from aigc_jax.networks.layers import activation
 from aigc_jax.networks.layers.orders import ordering, permute
-from aigc_jax.probability.mixtures import Family, Mixture, sample_mixture
+from aigc_jax.probability.mixtures import LOG_PROB, Family, Mixture, sample_mixture
 
 MOST = 1.0  # log-scales above are taken as this
 
@@ -44,7 +44,7 @@ class RNADE(nn.Module):
     family:     of the components, "normal" or "laplace".
 
     `draw` costs one column for a dimension, O(H K): the running sum is carried along. Raises ValueError below one variable,
-    hidden unit or component.
+    hidden unit or component, and for another family.
     """
 
     dimensions: int
@@ -58,6 +58,8 @@ class RNADE(nn.Module):
         d, h, k = self.dimensions, self.hidden, self.components
         if min(d, h, k) < 1:
             raise ValueError(f"RNADE has 1 variable, hidden unit and component at least, not {d}, {h} and {k}")
+        if self.family not in LOG_PROB:
+            raise ValueError(f"family {self.family!r}: there are {' and '.join(LOG_PROB)}")
         self.w = self.param("w", nn.initializers.normal(d**-0.5), (d, h), jnp.float32)
         self.rho = self.param("rho", nn.initializers.ones, (d,), jnp.float32)
         self.v = self.param("v", nn.initializers.normal(0.1 * h**-0.5), (d, h, 3 * k), jnp.float32)

@@ -66,8 +66,8 @@ def train(
     quiet:   no bar and no lines of progress; what else there is to say still goes to standard error.
 
     Raises UserError for what the call got wrong, before anything is written; RunError if the run fails: a loss that is not
-    finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises
-    SystemExit(75), on Ctrl-C SystemExit(130); a second Ctrl-C does not wait.
+    finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises SystemExit(75), on
+    Ctrl-C SystemExit(130); a second Ctrl-C does not wait.
     """
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
@@ -103,7 +103,7 @@ def train(
     feed = _feed(stream, plan)
     bad = jax.device_put(jnp.int32(-1), plan.shardings.step)
     pending, compiled = None, 0
-    stops: list[int] = []
+    stops: list[signal.Signals] = []
 
     def check(bad_at: Array) -> None:
         """Stops the run if a number went wrong at some step so far."""
@@ -146,9 +146,9 @@ def train(
                     row = flush()
                     check(bad)  # no row need be due here, and a bad state must not displace a good checkpoint
                     checkpoints.save(state, {"data": stream.get_state(), "seed": experiment.seed}, row)
-                if stops:
-                    log.say(f"stopped by {signal.Signals(stops[0]).name} at step {step}, saved: continue with --resume")
-                    raise SystemExit(STOPS[signal.Signals(stops[0])])
+                    if stops:  # asked where a state was just saved: a signal may come between any two lines
+                        log.say(f"stopped by {stops[0].name} at step {step}, saved: continue with --resume")
+                        raise SystemExit(STOPS[stops[0]])
         flush()
         if restored is None or restored.step < steps or not (workdir / "result.json").exists():
             _finish(run, steps, log, expected, _take_best(run, plan, checkpoints))
@@ -314,13 +314,13 @@ def _warn(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _noting(number: int, stops: list[int]) -> Iterator[None]:
+def _noting(number: signal.Signals, stops: list[signal.Signals]) -> Iterator[None]:
     """Inside, this signal is put into `stops`, by which the loop ends with its call; a second Ctrl-C does not wait."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def note(number: int, frame: Any) -> None:
+    def note(received: int, frame: Any) -> None:
         stops.append(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)

@@ -11,8 +11,8 @@ import jax
 import optax
 
 from aigc_jax.cli import run_file
+from aigc_jax.data import BINARIZED, load_data, to_unit
 from aigc_jax.data import binarize as binarized
-from aigc_jax.data import load_data, to_unit
 from aigc_jax.evals.likelihood import normalised, pixel_log_odds
 from aigc_jax.experiment import Experiment
 from aigc_jax.methods.energy.contrastive_divergence import flat, pcd
@@ -60,7 +60,9 @@ def experiment(
     anneal = jax.jit(lambda rbm, key, base: annealed_log_z(rbm, key, betas, ais_chains, base))
     return Experiment(
         method=pcd(tx, hidden=hidden, chains=chains, sweeps=sweeps, sample_sweeps=sample_sweeps, scale=init),
-        data=load_data(data, batch_size=batch_size, spec=spec, train=bits, evaluate=bits),
+        data=load_data(
+            data, batch_size=batch_size, spec=spec, train=bits, evaluate=bits, protocol=BINARIZED.get(binarize, "")
+        ),
         steps=steps,
         seed=seed,
         evals={

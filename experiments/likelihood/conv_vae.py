@@ -69,10 +69,10 @@ def experiment(
         "gaussian": gaussian(deviation or None, bin=1 / 256),
         "logistic": discretized_logistic(),
     }[pixels]
-    low, values = {
-        "bernoulli": (0, binarize("dynamic")),
-        "gaussian": (0, dequantize()),
-        "logistic": (-1, scale(-1, 1)),
+    low, values, protocol = {
+        "bernoulli": (0, binarize("dynamic"), BINARIZED["dynamic"]),
+        "gaussian": (0, dequantize(), "(grey + u) / 256, u uniform by a fixed seed"),
+        "logistic": (-1, scale(-1, 1), ""),
     }[pixels]
     cut = (center_crop(crop), resize(size)) if crop else ()
     encoder = ConvEncoder(2 * latents, widths, dense)
@@ -87,7 +87,7 @@ def experiment(
             train=compose(*cut, values),
             evaluate=compose(*cut, values),
             decode=images(low, 1),
-            protocol=BINARIZED["dynamic"] if pixels == "bernoulli" else "",
+            protocol=protocol,
         ),
         steps=steps,
         seed=seed,

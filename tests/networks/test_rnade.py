@@ -113,6 +113,10 @@ def test_components_differ_at_the_start():
     assert not np.any(of.logits) and not np.any(of.log_scales) and np.all(params["rho"] == 1)
 
 
-def test_sizes_below_one_are_refused():
-    with pytest.raises(ValueError, match="not 3, 4 and 0"):
-        RNADE(3, 4, 0).init(jax.random.key(0), jnp.zeros((1, 3)))
+def test_sizes_below_one_and_unknown_families_are_refused():
+    for net, words in (
+        (RNADE(3, 4, 0), "not 3, 4 and 0"),
+        (RNADE(3, 4, 2, family="cauchy"), "family 'cauchy': there are normal and laplace"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            net.init(jax.random.key(0), jnp.zeros((1, 3)))

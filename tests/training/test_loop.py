@@ -176,6 +176,16 @@ def test_a_signal_saves_and_asks_to_be_resumed(tiny, train, tmp_path, number, co
     same(resumed.state, train(experiment, tmp_path / "straight").state)
 
 
+def test_a_second_ctrl_c_does_not_wait():
+    before, stops = signal.getsignal(signal.SIGINT), []
+    with loop._noting(signal.SIGINT, stops):
+        signal.raise_signal(signal.SIGINT)
+        assert stops == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_loss_that_is_not_finite_names_step_and_tensor(tiny, train, tmp_path):
     bad = tiny(spoil=lambda loss, batch: loss + 0 * jnp.log(loss - 0.04))
     with pytest.raises(RunError, match=r"not finite at step \d+; first bad tensor: log -> \(\) in .*test_loop"):

@@ -89,8 +89,11 @@ def pixels(
     step = descend(loss, tx)
     if ema is not None:
         step = chain(step, track("ema", lambda params: params["net"], ema))
-    bits = "" if output.levels == 2 or palette else "; bpd: that of whole numbers, nll / (D ln 2)"
-    return Method(init, step, evaluate, sample, protocol=f"nll: -log p(x) in nats, exact{bits}")
+    protocol = "nll: -log p(x) in nats, exact"
+    if output.levels > 2:
+        each = "nats_per_index: nll / D, of indices" if palette else "bpd: that of whole numbers, nll / (D ln 2)"
+        protocol = f"{protocol}; {each}"
+    return Method(init, step, evaluate, sample, protocol=protocol)
 
 
 def averaged(state: TrainState) -> Any:

@@ -33,7 +33,7 @@ def rnade(net: RNADE, tx: optax.GradientTransformation, *, unit: float = 1.0, re
     `evaluate`: -log p(x) (`nll`) in nats per example, of x as given. `sample`: draws, in the shape of the examples. Raises
     ValueError for a unit that is not above 0.
     """
-    if unit <= 0:
+    if not unit > 0:
         raise ValueError(f"values are divided by a unit above 0, not {unit}")
 
     def init(key: Array, batch: Batch) -> TrainState:

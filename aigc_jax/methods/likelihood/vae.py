@@ -91,14 +91,10 @@ def vae(
         return posterior(encoder, state.params, batch["image"])[0].reshape(len(batch["image"]), -1)
 
     step = descend(loss, tx)
-    return Method(
-        init,
-        chain(warm_up, step) if callable(beta) else step,
-        evaluate,
-        sample,
-        encode,
-        protocol="nll_bound: minus the ELBO in nats, by one draw of z",
-    )
+    update = chain(warm_up, step) if callable(beta) else step
+    bits = "" if observed.bin is None else "; bpd: it in bits per dimension, of grey levels"
+    protocol = f"nll_bound: minus the ELBO in nats, by one draw of z{bits}"
+    return Method(init, update, evaluate, sample, encode, protocol=protocol)
 
 
 def warmed(beta: float, steps: int) -> float | Callable[[Array], ArrayLike]:

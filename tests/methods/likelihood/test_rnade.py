@@ -66,5 +66,6 @@ def test_samples_are_in_the_units_of_the_data():
 
 
 def test_a_unit_is_above_zero():
-    with pytest.raises(ValueError, match="above 0, not 0.0"):
-        rnade(RNADE(2), optax.sgd(0.0), unit=0.0)
+    for unit in (0.0, float("nan")):
+        with pytest.raises(ValueError, match=f"above 0, not {unit}"):
+            rnade(RNADE(2), optax.sgd(0.0), unit=unit)
