@@ -107,7 +107,7 @@ def interpolations(
     """The panel of pairs of evaluation pictures at the ends of a row, and between them what lies between their codes.
 
     decode: (state, codes [B, D]) -> pictures; the codes, those of `run.encode`, go from one to the other along a line.
-    among:  pairs are spread over so many examples: neighbours in a test set may be alike.
+    among:  the examples are taken from so many, of different classes or far apart: neighbours in a test set may be alike.
     """
 
     def panel(run: Run) -> np.ndarray:
