@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from aigc_jax.data import formats
-from aigc_jax.data.folders import open_folder, open_table, tables
+from aigc_jax.data.folders import open_folder, open_table
 from aigc_jax.data.recipes import recognise
 from aigc_jax.data.tables import Source, Split, Table, column
 from aigc_jax.errors import UserError, nearest
@@ -58,7 +58,7 @@ def open_files(place: str, channels: int | None = None, bits: int | None = None)
         raise UserError(f"no such data folder: {path}")
     description = describe(path)
     if description is None:
-        if variant and tables(path):
+        if variant:
             return open_table(path, variant, bits)
         return open_folder(path, channels)
     return open_described(description, path, variant, channels)

@@ -70,32 +70,49 @@ def tables(path: Path) -> list[str]:
 def open_table(path: Path, name: str, bits: int | None = None) -> Source:
     """The table NAME.npz of a folder: `x` [N, D], its arrays `train`, `valid` and `test` as splits, those that it has.
 
-    bits: where rows are so many bits packed into bytes, as `numpy.packbits` does it, they are unpacked; rows of as many
-          bytes that hold nothing but 0 and 1 are no packed ones.
+    bits: where rows are so many bits packed into bytes, as `numpy.packbits` does it, they are unpacked; a file with rows of
+          as many bytes that hold nothing but 0 and 1 is no packed one. Other numbers than bytes are read as float32.
 
     Raises UserError with the tables there are for another name, and with the shape for what is no table.
     """
     if name not in tables(path):
-        raise UserError(f"{path} has no table {name!r}: there are {', '.join(tables(path))}")
+        raise UserError(f"{path} has no table {name!r}: there {_are(tables(path))}")
     file = path / f"{name}.npz"
     there = formats.names_in_npz(file)
     parts = [part for part in ("train", "valid", "test") if part in there]
     if not parts:
         raise UserError(f"{file} has none of the arrays train, valid and test: it has {', '.join(there) or 'none'}")
-    splits = {part: Table({"x": _rows_of(file, part, bits)}, str(file)) for part in parts}
+    rows = {part: _rows_of(file, part) for part in parts}
+    if (
+        bits
+        and all(_may_be_packed(x, bits) for x in rows.values())
+        and max(x.max(initial=0) for x in rows.values()) > 1
+    ):
+        rows = {part: _unpacked(x, bits, f"{file}: {part}") for part, x in rows.items()}
+    splits = {part: Table({"x": x}, str(file)) for part, x in rows.items()}
     examples = {part: len(table) for part, table in splits.items()}
     return Source(f"files:{path}#{name}", splits, _evaluation(splits), {"examples": examples})
 
 
-def _rows_of(file: Path, part: str, bits: int | None) -> np.ndarray:
+def _are(names: list[str]) -> str:
+    return f"are {', '.join(names)}" if names else "is none"
+
+
+def _rows_of(file: Path, part: str) -> np.ndarray:
     x = formats.read_npz(file, part)
     if x.ndim != 2:
         raise UserError(f"{file}: {part} is of shape {x.shape}, a table is rows of columns")
-    if not bits or x.dtype != np.uint8 or not x.shape[1] == -(-bits // 8) < bits or x.max(initial=0) <= 1:
-        return x
+    return x if x.dtype == np.uint8 else x.astype(np.float32)
+
+
+def _may_be_packed(x: np.ndarray, bits: int) -> bool:
+    return x.dtype == np.uint8 and x.shape[1] == -(-bits // 8) < bits
+
+
+def _unpacked(x: np.ndarray, bits: int, where: str) -> np.ndarray:
     unpacked = np.unpackbits(x, axis=1)
     if unpacked[:, bits:].any():
-        raise UserError(f"{file}: {part} holds more than {bits} bits in rows of {x.shape[1]} bytes")
+        raise UserError(f"{where} holds more than {bits} bits in rows of {x.shape[1]} bytes")
     return unpacked[:, :bits]
 
 

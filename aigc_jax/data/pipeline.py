@@ -125,7 +125,7 @@ def load_data(
     limits = {name: entry[2] for name, entry in spec.items() if len(entry) > 2 and not isinstance(entry[2], str)}
     binary = frozenset(name for name, entry in spec.items() if entry[2:] == ("binary",))
     if source == "synthetic":
-        train = evaluate = UNCHANGED
+        train, evaluate, protocol = UNCHANGED, UNCHANGED, ""
 
     @functools.cache
     def opened() -> Source:

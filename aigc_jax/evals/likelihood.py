@@ -98,7 +98,8 @@ def enumerated(evaluate: Callable[[TrainState, Batch, Array], dict[str, Array]],
             return -evaluate(state, {"x": x}, key)["nll"]
 
         def log_terms(x: Array) -> Array:  # of the entropy: p (-log p) >= 0
-            return (p := log_p(x)) + jnp.log(jnp.maximum(-p, 1e-30))
+            p = log_p(x)
+            return jnp.where(jnp.isneginf(p), p, p + jnp.log(jnp.maximum(-p, 1e-30)))
 
         return jnp.exp(log_sum_over_states(log_p, units)), jnp.exp(log_sum_over_states(log_terms, units))
 

@@ -36,7 +36,7 @@ from aigc_jax.training.run import KEY_SAMPLE, Run
 from aigc_jax.training.samples import save_samples
 from aigc_jax.training.step import compile_steps, train_step
 
-STOPS = {signal.SIGTERM: 75, signal.SIGINT: 130}  # exit codes once saved; 75 (EX_TEMPFAIL): run me again with --resume
+RESUME_ME = 75  # exit code after SIGTERM: saved, run me again with --resume (EX_TEMPFAIL)
 
 
 def train(
@@ -67,7 +67,7 @@ def train(
 
     Raises UserError for what the call got wrong, before anything is written; RunError if the run fails: a loss that is not
     finite (with the step and the first bad tensor), a disk that fills. On SIGTERM it saves and raises SystemExit(75), on
-    Ctrl-C SystemExit(130); a second Ctrl-C does not wait.
+    Ctrl-C it saves and raises KeyboardInterrupt; a second Ctrl-C does not wait.
     """
     workdir = Path(workdir)
     steps = experiment.steps if steps is None else steps
@@ -148,7 +148,7 @@ def train(
                     checkpoints.save(state, {"data": stream.get_state(), "seed": experiment.seed}, row)
                     if stops:  # asked where a state was just saved: a signal may come between any two lines
                         log.say(f"stopped by {stops[0].name} at step {step}, saved: continue with --resume")
-                        raise SystemExit(STOPS[stops[0]])
+                        raise KeyboardInterrupt if stops[0] == signal.SIGINT else SystemExit(RESUME_ME)
         flush()
         if restored is None or restored.step < steps or not (workdir / "result.json").exists():
             _finish(run, steps, log, expected, _take_best(run, plan, checkpoints))

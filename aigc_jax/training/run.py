@@ -100,7 +100,7 @@ class Run:
         """How the numbers of `evaluate` are measured: a line for the averages (`eval`), one for each evaluator that says it."""
         info, best = self.data.info, self.experiment.best
         split = info.get("evaluation")
-        chosen = ", by which the best state was chosen" if best and best[0] == split else ""
+        chosen = f", at the state that was best by {best[1]} of {name_of(best[0])}" if best else ""
         where = f"mean over {name_of(split)} of {info['source']}{chosen}" if "source" in info else ""
         said = "; ".join(part for part in (where, self.method.protocol, info.get("protocol"), info.get("note")) if part)
         evals = {name: text for name, one in self.experiment.evals.items() if (text := getattr(one, "protocol", None))}

@@ -111,3 +111,25 @@ def test_what_is_wrong_with_a_bare_table_is_one_line_with_the_numbers(bare):
     assert refusal(folder, 13) == "DIR/own.npz: train is of shape (13,), a table is rows of columns"
     with pytest.raises(UserError, match="a table is read by files:.*#NAME, NAME one of own, packed"):
         next(load_bits(f"files:{folder}", batch_size=4, size=28, columns=13).train(0))
+
+
+def test_packed_is_said_of_a_file_not_of_a_split(tmp_path):
+    rng = np.random.default_rng(0)
+    parts = {"train": rng.integers(0, 2, (6, 13)), "test": np.zeros((4, 13), int)}  # zeros alone: bytes of 0
+    np.savez(tmp_path / "own.npz", **{name: np.packbits(x.astype(np.uint8), axis=1) for name, x in parts.items()})
+    data = load_bits(f"files:{tmp_path}#own", batch_size=4, size=0, columns=13)
+    (test,) = data.evaluate("test")
+    np.testing.assert_array_equal(test["x"], parts["test"])
+
+
+def test_whole_numbers_are_a_table_of_real_values_too(tmp_path):
+    np.savez(tmp_path / "own.npz", train=np.arange(12).reshape(4, 3), test=np.arange(6).reshape(2, 3))
+    data = load_data(f"files:{tmp_path}#own", batch_size=2, spec={"x": ((3,), "float32")})
+    (test,) = data.evaluate("test")
+    np.testing.assert_array_equal(test["x"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_name_where_there_is_no_table_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("words " * 100)
+    with pytest.raises(UserError, match="has no table 'own': there is none"):
+        next(load_bits(f"files:{tmp_path}#own", batch_size=2, size=0, columns=3).train(0))
