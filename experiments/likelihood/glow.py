@@ -5,7 +5,9 @@
     aigc sample runs/glow --temperature 0.7
 
 The laptop run, 16 x 16 patches of two photographs, reaches 3.3 bits a dimension of test patches (8 bits, uniform
-dequantisation); one Gaussian with full covariance gives 4.62, independent histograms of channels and places 7.46.
+dequantisation); one Gaussian with full covariance gives 4.62, independent histograms of channels and places 7.46. The cifar
+run, 8 steps of flow a level, 64 channels, 1,500 steps on 20,000 pictures, reaches 4.13 on the 10,000 of the test set, where
+one Gaussian gives 4.74, histograms 7.89. Published for the paper preset: 3.35.
 """
 
 from functools import partial

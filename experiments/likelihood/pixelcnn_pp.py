@@ -5,7 +5,8 @@
 
 The paper preset is the CIFAR-10 model of the released code (53,659,080 parameters; published: 2.92 bits per dimension),
 `conditional` the same told the class (2.94): both for an accelerator. `cifar-small` is a fifth of its width with one resnet in
-place of five, for two cores and 20,000 pictures. `laptop` draws digits in 17 levels of grey, at two resolutions; independent
+place of five, for two cores and 20,000 pictures: after 800 of its steps the loss is 4.3 bits per dimension (one Gaussian gives
+4.74 on the test set); it was not run to its end. `laptop` draws digits in 17 levels of grey, at two resolutions; independent
 pixels give 2.43 bits per dimension there.
 """
 
@@ -34,7 +35,6 @@ PRESETS = {
     ),
 }  # fmt: skip
 EXPECTED = {
-    "cifar-small": dict(metric="eval/bpd", value=3.6, tolerance=0.0, direction="min", device="2 CPU cores", minutes=60),
     "laptop": dict(metric="eval/bpd", value=1.83, tolerance=0.03, direction="min", device="2 CPU cores", minutes=2),
 }
 
