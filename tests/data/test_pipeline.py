@@ -25,7 +25,7 @@ def numbers(monkeypatch, length: int, **kwargs):
         "test": Table({"x": 100 + np.arange(length)}, "memory"),
     }
     source = Source("memory", splits, "test", {"examples": {"train": length, "test": length}})
-    monkeypatch.setattr(pipeline_module, "open_source", lambda name, channels: source)
+    monkeypatch.setattr(pipeline_module, "open_source", lambda name, *reading: source)
     return load_data("memory", spec=NUMBERS, **kwargs)
 
 
@@ -136,7 +136,7 @@ def test_labels_out_of_range_name_the_example(monkeypatch):
     data = numbers(monkeypatch, 5, batch_size=5)
     assert next(data.train(0))["x"].dtype == np.int32
     source = Source("memory", {"train": Table({"x": np.array([0, 7])}, "labels.npy")}, "train", {})
-    monkeypatch.setattr(pipeline_module, "open_source", lambda name, channels: source)
+    monkeypatch.setattr(pipeline_module, "open_source", lambda name, *reading: source)
     data = load_data("memory", batch_size=2, spec={"x": ((), "int32", 3)})
     with pytest.raises(UserError, match=r"labels.npy \(example 1\): x 7 is out of range: the experiment has 3, 0 to 2"):
         next(data.evaluate())
