@@ -21,6 +21,7 @@ from aigc_jax.methods.likelihood.vae import elbo_terms
 from aigc_jax.networks.gpt import GPT
 from aigc_jax.networks.mlp import MLP
 from aigc_jax.probability.distributions import log_normal
+from aigc_jax.probability.enumeration import bits
 
 VOCAB, LENGTH = 3, 4
 
@@ -65,7 +66,7 @@ def test_autoregressive_model_is_a_feed_forward_network_of_its_past(language_mod
 def test_gibbs_density():
     """p(v, h) = exp(-E(v, h)) / Z: sums to one, its odds are energy differences, its marginal exp(-F(v)) / Z."""
     rbm = jax.tree.map(lambda p: p + 0.3, machine.init_rbm(jax.random.key(0), 5, 3, scale=1.0))
-    v, h = machine.bits(jnp.arange(32), 5), machine.bits(jnp.arange(8), 3)
+    v, h = bits(jnp.arange(32), 5), bits(jnp.arange(8), 3)
     pairs = jnp.repeat(v, 8, axis=0), jnp.tile(h, (32, 1))
     p = np.exp(-np.asarray(machine.energy(rbm, *pairs), np.float64) - float(machine.exact_log_z(rbm)))
     assert abs(p.sum() - 1) < 1e-5
