@@ -83,7 +83,12 @@ def load_pairs(
     data = load_data(source, batch_size=batch_size, spec=spec, train=both, evaluate=both, decode=decode,
                      eval_batch_size=eval_batch_size, splits=splits)  # fmt: skip
     known = {"source": source, "vocab": vocab}
-    return data._replace(info=Info(known, lambda: {**data.info, "tokenizers": (tokenizer(0), tokenizer(1))}))
+
+    def facts() -> Mapping[str, Any]:
+        made = {} if source == "synthetic" else {"tokenizers": (tokenizer(0), tokenizer(1))}
+        return {**data.info, **made}
+
+    return data._replace(info=Info(known, facts))
 
 
 def _without_end(tokenizer: Tokenizer, text: str) -> np.ndarray:
