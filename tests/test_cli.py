@@ -16,7 +16,7 @@ from aigc_jax.cli import main, receipts, table
 from aigc_jax.cli.knobs import Knob, read_knobs
 from aigc_jax.cli.parser import Command
 from aigc_jax.experiment import find
-from aigc_jax.training.folder import read_json
+from aigc_jax.training.folder import read_json, read_rows
 
 ROOT = Path(__file__).parent.parent
 OWN = '''
@@ -303,9 +303,7 @@ def test_report_rebuilds_pages_and_compares(run, trained, tmp_path):
 def test_reproduce_may_evaluate_seldom_unless_the_result_is_chosen_so(run, own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("reproduce", own, "--eval-every", "1000")
-    rows = [
-        json.loads(line) for line in (tmp_path / "runs/reproduce-linear-laptop/metrics.jsonl").read_text().splitlines()
-    ]
+    rows = read_rows(tmp_path / "runs" / "reproduce-linear-laptop" / "metrics.jsonl")
     assert [any(name.startswith("eval/") for name in row) for row in rows].count(True) == 1
     code, _, err = run("reproduce", "nade", "--preset", "uci", "--eval-every", "5")
     assert code == 2 and "would change the figure" in err

@@ -27,9 +27,11 @@ def log_sum_over_states(log_weight: Callable[[Array], Array], units: int, block:
 
     log_weight: states [n, units] -> [n]. Of a log-probability the result is 0; of minus an energy it is log Z.
 
-    Raises ValueError for more than 20 units.
+    Raises ValueError for more than 20 units, and for a block that is no power of two: states would be left out.
     """
     check_enumerable(units)
+    if block < 1 or block & (block - 1):
+        raise ValueError(f"a block is a power of two, not {block}")
     block = min(block, 2**units)
 
     def of_block(start: Array) -> Array:

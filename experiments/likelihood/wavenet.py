@@ -2,13 +2,14 @@
 
 aigc train wavenet --preset laptop --workdir runs/wavenet
 aigc train wavenet --preset fsdd --data files:DIR --workdir runs/wavenet-fsdd     # DIR made by aigc data build fsdd
-aigc sample runs/wavenet-fsdd --n 10 --label 0,1,2,3,4,5,6,7,8,9 --temperature 0.9
+aigc sample runs/wavenet-fsdd --n 10 --label 0,1,2,3,4,5,6,7,8,9
 
 Figures are bits per sample, all samples of the evaluation split alike. The laptop run, on tones whose generator itself would
 pay 3.84 (it knows the pitch, which a model has to hear), reaches 4.05; linear prediction with a width that follows past errors
 gives 5.48, with one width 5.85, pairs of codes 6.56, their histogram 7.39. On spoken digits (the first 4,096 samples of each
 recording of the authors' test split) these simple codes give 5.37, 6.88, 5.51 and 7.24, the fsdd run 4.07. Of its sounds 51 %
-are the digit that was asked for by a classifier that is right on 98 % of recordings (chance is 10 %).
+are the digit that was asked for by a classifier that is right on 98 % of recordings (chance is 10 %);
+at a temperature of 0.9 31 %, of 0.8 20 %.
 """
 
 from aigc_jax.cli import run_file
@@ -35,7 +36,7 @@ PRESETS = {
 }  # fmt: skip
 EXPECTED = {
     "fsdd": dict(
-        metric="code/bits_per_sample", value=4.5, tolerance=0.0, direction="min", device="2 CPU cores", minutes=60,
+        metric="code/bits_per_sample", value=4.5, tolerance=0.0, direction="min", device="2 CPU cores", minutes=70,
     ),
     "laptop": dict(
         metric="code/bits_per_sample", value=4.05, tolerance=0.06, direction="min", device="2 CPU cores", minutes=2,

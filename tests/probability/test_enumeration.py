@@ -24,6 +24,11 @@ def test_the_sum_is_over_every_state_whatever_the_blocks(block):
     assert abs(float(found) - np.sum(np.log1p(np.exp(w)))) < 1e-12
 
 
+def test_a_block_that_is_no_power_of_two_is_refused():
+    with pytest.raises(ValueError, match="power of two, not 6"):
+        log_sum_over_states(lambda x: x[:, 0], 4, block=6)
+
+
 def test_too_many_bits_are_refused_with_their_number():
     with pytest.raises(ValueError, match=r"21 bits .* more than 2\^20"):
         log_sum_over_states(lambda x: x[:, 0], 21)
